@@ -1,0 +1,1 @@
+"""The vitalwire cloud service: ingest, store, alarms and the live page."""

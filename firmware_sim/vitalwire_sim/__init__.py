@@ -1,0 +1,1 @@
+"""Wearable firmware in software: frames, physiology, faults and scenarios."""
