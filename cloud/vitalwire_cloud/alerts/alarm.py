@@ -1,0 +1,38 @@
+"""An alarm as staff sees it (terms of IEC 60601-1-8)."""
+
+from typing import Literal
+
+import msgspec
+
+from vitalwire_edge.wire.messages import Category, Priority
+
+State = Literal["active", "acknowledged", "latched", "cleared"]
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """One alarm condition and what staff did about it.
+
+    `active`: the condition holds and nobody acknowledged. `acknowledged`: the condition holds, somebody took it, until
+    `acknowledged_until_ns`. `latched`: the condition ended before anybody acknowledged. `cleared`: ended and seen.
+    `device` is None for alarms about a gateway. `stored_ns` is when the cloud had it durably.
+    """
+
+    alarm_id: str
+    gateway: str
+    device: str | None
+    kind: str
+    priority: Priority
+    category: Category
+    state: State
+    onset_ns: int
+    raised_ns: int
+    stored_ns: int
+    text: str
+    rule: str
+    value: float | None = None
+    limit: float | None = None
+    notes: tuple[str, ...] = ()
+    cleared_ns: int | None = None
+    acknowledged_by: str | None = None
+    acknowledged_ns: int | None = None
+    acknowledged_until_ns: int | None = None

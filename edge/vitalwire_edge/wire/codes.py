@@ -1,0 +1,81 @@
+"""Names of what is measured: ISO/IEEE 11073-10101 (MDC) numbers, LOINC codes and UCUM units."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+
+class Code(IntEnum):
+    """MDC reference identifiers as numbers (partition * 65536 + term)."""
+
+    ECG_UNSPECIFIED = 131328
+    ECG_I = 131329
+    ECG_II = 131330
+    ECG_V1 = 131331
+    ECG_V2 = 131332
+    ECG_V3 = 131333
+    ECG_V4 = 131334
+    ECG_V5 = 131335
+    ECG_V6 = 131336
+    ECG_III = 131389
+    HEART_RATE = 147842
+    PULSE_RATE = 149530
+    SYSTOLIC = 150021
+    DIASTOLIC = 150022
+    MEAN_PRESSURE = 150023
+    TEMPERATURE = 150364
+    PLETH = 150452
+    SPO2 = 150456
+    RESPIRATION_RATE = 151562
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A measured quantity: what people call it, its LOINC code, its UCUM unit and what is physically possible.
+
+    `low` and `high` bound what a sensor can mean, not what is healthy: a value outside is an invalid reading.
+    """
+
+    name: str
+    loinc: str
+    unit: str
+    low: float
+    high: float
+
+
+VITALS: Final[dict[Code, Quantity]] = {
+    Code.HEART_RATE: Quantity("HR", "8867-4", "/min", 0, 350),
+    Code.PULSE_RATE: Quantity("Pulse", "8889-8", "/min", 0, 350),
+    Code.SPO2: Quantity("SpO2", "59408-5", "%", 0, 100),
+    Code.RESPIRATION_RATE: Quantity("Resp", "9279-1", "/min", 0, 120),
+    Code.TEMPERATURE: Quantity("Temp", "8310-5", "Cel", 20, 46),
+    Code.SYSTOLIC: Quantity("Sys", "8480-6", "mm[Hg]", 20, 320),
+    Code.DIASTOLIC: Quantity("Dia", "8462-4", "mm[Hg]", 5, 250),
+    Code.MEAN_PRESSURE: Quantity("Mean", "8478-0", "mm[Hg]", 10, 280),
+}
+
+LEADS: Final[dict[Code, str]] = {
+    Code.ECG_UNSPECIFIED: "ECG",
+    Code.ECG_I: "I",
+    Code.ECG_II: "II",
+    Code.ECG_III: "III",
+    Code.ECG_V1: "V1",
+    Code.ECG_V2: "V2",
+    Code.ECG_V3: "V3",
+    Code.ECG_V4: "V4",
+    Code.ECG_V5: "V5",
+    Code.ECG_V6: "V6",
+}
+"""ECG leads by code. A chest patch is unspecified, not lead I."""
+
+WAVE_UNITS: Final[dict[Code, str]] = {**dict.fromkeys(LEADS, "uV"), Code.PLETH: "1"}
+"""UCUM unit of each waveform channel."""
+
+
+class ValueStatus(IntEnum):
+    """What a reading is worth. Only `OK` and `QUESTIONABLE` carry a value."""
+
+    OK = 0
+    QUESTIONABLE = 1
+    SENSOR_OFF = 2
+    INVALID = 3

@@ -1,0 +1,359 @@
+"""Messages between gateway and cloud.
+
+What carries samples is MessagePack with structs as arrays; births, deaths, alarms, status and commands are JSON
+because people read them. Every sequenced message names the gateway's `session` (born with its spool file, never
+reused) and its `seq`, counted from 0 per (session, device, stream). Times are int64 nanoseconds UTC.
+"""
+
+import hashlib
+import hmac
+from enum import IntFlag
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from vitalwire_edge.wire.codes import Code, ValueStatus
+from vitalwire_edge.wire.topics import Stream
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+
+
+class MessageError(ValueError):
+    """A payload is not the message its topic promises, or breaks one of its bounds."""
+
+
+class Flag(IntFlag):
+    """What a reader must know about the data of one message."""
+
+    UNSYNCHRONISED = 1
+    """The gateway's clock was not synchronised: times are its best guess, see `boot` and `mono_ns`."""
+    HISTORY = 2
+    """Sent from the backlog, not live."""
+    LEAD_OFF = 4
+    """The electrodes were off: the samples are not physiology."""
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+    session: str
+    seq: int
+    flags: int
+
+
+class Anchor(msgspec.Struct, frozen=True, array_like=True):
+    """Where a message stands on its gateway's monotonic clock, for mapping it again once that clock is synchronised."""
+
+    boot: str
+    mono_ns: int
+
+
+class WaveBlock(_Packed, frozen=True, tag="w"):
+    """At most 4 s of one waveform channel.
+
+    `start_ns` is the time of the first sample, `rate_mhz` the rate in millihertz (nominal, the real one is told by
+    successive blocks), `scale` the channel's unit per step, `first_sample` the device's own counter since its boot
+    `device_boot`, `data` the int16 samples behind `codec` (see `wire.blocks`).
+    """
+
+    code: int
+    device_boot: int
+    first_sample: int
+    start_ns: int
+    rate_mhz: int
+    scale: float
+    count: int
+    codec: int
+    data: bytes
+    anchor: Anchor | None = None
+
+
+class VitalValue(msgspec.Struct, frozen=True, array_like=True):
+    """One number: MDC `code`, its value (None where `status` says there is none)."""
+
+    code: int
+    value: float | None
+    status: int = ValueStatus.OK
+
+
+class VitalsMessage(_Packed, frozen=True, tag="v"):
+    """Numbers of one instant."""
+
+    time_ns: int
+    values: tuple[VitalValue, ...]
+    anchor: Anchor | None = None
+
+
+class BeatMark(msgspec.Struct, frozen=True, array_like=True):
+    """One heart beat: time of its R peak, interval to the one before (None after a gap), what it looked like.
+
+    `wide` says that the QRS is wider than, and unlike, the patient's own reference beat.
+    """
+
+    r_ns: int
+    rr_ms: float | None
+    amplitude_uv: float
+    width_ms: float
+    quality: float
+    wide: bool
+
+
+class BeatsMessage(_Packed, frozen=True, tag="b"):
+    """Beats in order."""
+
+    beats: tuple[BeatMark, ...]
+    anchor: Anchor | None = None
+
+
+class Skip(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """The gateway gave up `first..last` (inclusive) of a stream: evicted for space or age. Counts as committed."""
+
+    session: str
+    first: int
+    last: int
+    samples: int
+    reason: str
+
+
+DataMessage = WaveBlock | VitalsMessage | BeatsMessage | Skip
+
+Priority = Literal["high", "medium", "low"]
+Category = Literal["physiological", "technical"]
+Phase = Literal["raised", "updated", "cleared"]
+
+
+class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A change of one alarm condition on the gateway (IEC 60601-1-8 terms).
+
+    `alarm_id` stays the same from raised to cleared. `onset_ns` is when the condition began in the signal, `at_ns`
+    when the gateway decided. `value` and `limit` are in the unit of `quantity` where the alarm has one.
+    """
+
+    session: str
+    seq: int
+    flags: int
+    alarm_id: str
+    kind: str
+    priority: Priority
+    category: Category
+    phase: Phase
+    onset_ns: int
+    at_ns: int
+    text: str
+    rule: str
+    value: float | None = None
+    limit: float | None = None
+    notes: tuple[str, ...] = ()
+    anchor: Anchor | None = None
+
+
+class ChannelInfo(msgspec.Struct, frozen=True):
+    """A waveform channel or a vital sign that a device offers."""
+
+    code: int
+    name: str
+    unit: str
+    loinc: str | None = None
+    rate_mhz: int | None = None
+    scale: float | None = None
+
+
+class ClockState(msgspec.Struct, frozen=True):
+    """The gateway's clock: `offset_ns` is UTC minus the monotonic clock of `boot`."""
+
+    boot: str
+    synchronised: bool
+    offset_ns: int
+
+
+class GatewayBirth(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway is here (again). Answered with what is committed."""
+
+    session: str
+    at_ns: int
+    software: str
+    clock: ClockState
+    devices: tuple[str, ...]
+
+
+class GatewayDeath(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker's last will for a gateway, or its own goodbye when `expected`."""
+
+    session: str
+    expected: bool
+
+
+class DeviceBirth(msgspec.Struct, frozen=True, kw_only=True):
+    """A wearable is here, with its full channel list. `paced` is the patient's pacemaker flag."""
+
+    session: str
+    at_ns: int
+    device_boot: int
+    simulated: bool
+    channels: tuple[ChannelInfo, ...]
+    paced: Literal["yes", "no", "unknown"] = "unknown"
+
+
+class DeviceDeath(msgspec.Struct, frozen=True, kw_only=True):
+    """A wearable is gone: it said goodbye, or its source closed or fell silent."""
+
+    session: str
+    at_ns: int
+    reason: Literal["goodbye", "closed", "silent"]
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """State of one wearable. Counters run since the agent started."""
+
+    device: str
+    connected: bool
+    battery_percent: int | None
+    quality: float | None
+    last_frame_age_s: float | None
+    frames: int
+    dropped: dict[str, int]
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Sent every few seconds; its absence is an alarm."""
+
+    session: str
+    at_ns: int
+    clock: ClockState
+    spool_rows: int
+    spool_bytes: int
+    unconfirmed: int
+    counters: dict[str, int]
+    devices: tuple[DeviceStatus, ...]
+
+
+class StreamCommit(msgspec.Struct, frozen=True, array_like=True):
+    """What is in the store of one stream: all below `low_water`, and the inclusive `ranges` above."""
+
+    device: str
+    stream: Stream
+    session: str
+    low_water: int
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+class Committed(msgspec.Struct, frozen=True, array_like=True):
+    """What ingest has durably stored, cumulative per stream; nothing else leaves a spool."""
+
+    at_ns: int
+    streams: tuple[StreamCommit, ...]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cloud asks of a gateway: `rebirth` makes it say all births again."""
+
+    command: Literal["rebirth"]
+    at_ns: int
+    expires_ns: int
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """A payload from cloud to gateway with the proof that it was made for this gateway."""
+
+    payload: bytes
+    mac: bytes
+
+
+_pack: Final = msgspec.msgpack.Encoder()
+_json: Final = msgspec.json.Encoder()
+_unpack_data: Final = msgspec.msgpack.Decoder(DataMessage)
+_unpack_sealed: Final = msgspec.msgpack.Decoder(Sealed)
+JsonMessage = AlarmMessage | GatewayBirth | GatewayDeath | DeviceBirth | DeviceDeath | GatewayStatus | Command
+_M = TypeVar("_M", bound=JsonMessage)
+
+
+def encode_data(message: DataMessage) -> bytes:
+    """MessagePack of a sequenced message."""
+    return _pack.encode(message)
+
+
+def decode_data(payload: bytes) -> DataMessage:
+    """Message of `payload`. Raises `MessageError` naming what is wrong; checks bounds, not codec data."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"message of {len(payload)} bytes: at most {MAX_MESSAGE_BYTES}")
+    try:
+        message: DataMessage = _unpack_data.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a data message: {error}") from error
+    _check_bounds(message)
+    return message
+
+
+_MAX_BLOCK_NS: Final = 4_100_000_000
+_INT64: Final = 2**63
+
+
+def _check_bounds(message: DataMessage) -> None:
+    match message:
+        case WaveBlock():
+            if message.code not in Code.__members__.values():
+                raise MessageError(f"wave block with unknown code {message.code}")
+            if not 0 < message.rate_mhz <= 10_000_000 or message.count <= 0:
+                raise MessageError(f"wave block of {message.count} samples at {message.rate_mhz} mHz")
+            if message.count * 1_000_000_000_000 // message.rate_mhz > _MAX_BLOCK_NS:
+                raise MessageError(f"wave block of {message.count} samples is longer than 4 s")
+            if not (0 < message.scale < float("inf")):
+                raise MessageError(f"wave block with scale {message.scale}")
+            times: tuple[int, ...] = (message.start_ns, message.first_sample)
+        case VitalsMessage():
+            times = (message.time_ns,)
+        case BeatsMessage():
+            times = tuple(beat.r_ns for beat in message.beats)
+        case Skip():
+            if message.first > message.last:
+                raise MessageError(f"skip of {message.first}..{message.last} is empty")
+            times = (message.first, message.last)
+    seq = 0 if isinstance(message, Skip) else message.seq
+    if not all(0 <= value < _INT64 for value in (*times, seq)):
+        raise MessageError("a time, counter or sequence is negative or beyond 64 bits")
+
+
+def encode_json(message: JsonMessage) -> bytes:
+    """JSON of a message that people read."""
+    return _json.encode(message)
+
+
+def decode_json(payload: bytes, kind: type[_M]) -> _M:
+    """Message of `kind` from JSON. Raises `MessageError` naming what is wrong."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageError(f"message of {len(payload)} bytes: at most {MAX_MESSAGE_BYTES}")
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a {kind.__name__}: {error}") from error
+
+
+def seal(key: bytes, topic: str, payload: bytes) -> bytes:
+    """`payload` for `topic` with its HMAC-SHA256 under the gateway's key, as bytes of a `Sealed`."""
+    return _pack.encode(Sealed(payload, _mac(key, topic, payload)))
+
+
+def unseal(key: bytes, topic: str, sealed: bytes) -> bytes:
+    """Payload of `sealed`. Raises `MessageError` when it was not made with `key` for `topic`."""
+    try:
+        envelope = _unpack_sealed.decode(sealed)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a sealed message: {error}") from error
+    if not hmac.compare_digest(envelope.mac, _mac(key, topic, envelope.payload)):
+        raise MessageError(f"sealed message on {topic}: wrong key")
+    return envelope.payload
+
+
+def _mac(key: bytes, topic: str, payload: bytes) -> bytes:
+    return hmac.new(key, topic.encode() + b"\0" + payload, hashlib.sha256).digest()
+
+
+def encode_committed(message: Committed) -> bytes:
+    """MessagePack of what is committed, to be sealed."""
+    return _pack.encode(message)
+
+
+def decode_committed(payload: bytes) -> Committed:
+    """Committed ranges of an unsealed payload. Raises `MessageError`."""
+    try:
+        return msgspec.msgpack.decode(payload, type=Committed)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a committed message: {error}") from error
