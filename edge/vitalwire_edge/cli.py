@@ -1,0 +1,56 @@
+"""The `vitalwire` command. It mounts the sub-commands whose extra is installed; the others are not offered."""
+
+import importlib.metadata
+import sys
+
+import typer
+
+from vitalwire_edge.process.config import ConfigError
+
+_GROUP = "vitalwire.commands"
+_WRONG_USE = 2
+_OWN_PACKAGES = frozenset({"vitalwire_edge", "vitalwire_cloud", "vitalwire_sim"})
+
+
+def build() -> tuple[typer.Typer, dict[str, str]]:
+    """The command with everything that can be imported, and per command left out the module it lacks."""
+    app = typer.Typer(
+        name="vitalwire",
+        help="Edge-to-cloud telemetry for remote patient monitoring. Not a certified medical device.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        epilog="Example: vitalwire demo    Start everything on this machine and open the live page.",
+    )
+    app.callback(invoke_without_command=True)(_main)
+    missing: dict[str, str] = {}
+    for entry in sorted(importlib.metadata.entry_points(group=_GROUP), key=lambda e: e.name):
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in _OWN_PACKAGES:
+                raise
+            missing[entry.name] = error.name
+        else:
+            app.add_typer(command, name=entry.name)
+    return app, missing
+
+
+def _main(*, version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        typer.echo(importlib.metadata.version("vitalwire"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or configuration."""
+    app, missing = build()
+    wanted = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    if wanted in missing:
+        extra = {"broker": "cloud", "demo": "sim", "data": "sim"}.get(wanted, wanted)
+        typer.echo(f"vitalwire {wanted}: needs {missing[wanted]!r}, install vitalwire[{extra}]", err=True)
+        raise SystemExit(_WRONG_USE)
+    try:
+        app()
+    except ConfigError as error:
+        typer.echo(f"vitalwire: {error}", err=True)
+        raise SystemExit(_WRONG_USE) from error

@@ -1,0 +1,1 @@
+"""What every vitalwire process shares: configuration, logs, health and a clean end."""

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Folder of real recordings: `VITALWIRE_DATA`, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("VITALWIRE_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "mitdb" / "RECORDS").is_file():
+        pytest.fail(
+            f"no recordings in {folder}: set VITALWIRE_DATA to a folder that holds mitdb/ "
+            "(vitalwire data fetch mitdb gets it)"
+        )
+    return folder
