@@ -33,7 +33,7 @@ class Flag(IntFlag):
     """The electrodes were off: the samples are not physiology."""
 
 
-class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=True):
+class _Packed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     session: str
     seq: int
     flags: int
