@@ -1,0 +1,32 @@
+# Everything is installed into .venv/ from constraints.txt; nothing else on the machine is touched by `make demo`.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check setup clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+setup: $(STAMP) ## Install vitalwire and its parts into .venv
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.py
+	@$(PYTHON) scripts/setup.py --venv $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## Run everything on this machine and print where the live page is
+	@$(VENV)/bin/vitalwire demo $(ARGS)
+
+test: $(STAMP) ## Install the servers that tests need and run all tests
+	@scripts/servers.sh
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Lint, types and import rules
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
