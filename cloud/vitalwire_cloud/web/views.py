@@ -1,0 +1,211 @@
+"""What the API and the live WebSocket say. Times are nanoseconds UTC; values are in the named UCUM unit."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.live import LinkEvent
+from vitalwire_cloud.store.interface import DeviceRecord, Rollup, StoredBeat, VitalPoint
+from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code
+from vitalwire_edge.wire.messages import ChannelInfo
+
+MAX_ACKNOWLEDGE_S = 8 * 3600
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything that is said."""
+
+
+class LinkView(View, frozen=True):
+    """Whether a gateway, or a wearable behind it, is there."""
+
+    gateway: str
+    device: str | None
+    state: Literal["online", "offline"]
+    at_ns: int
+    battery_percent: int | None
+    quality: float | None
+    backlog_rows: int | None
+
+
+class VitalView(View, frozen=True):
+    """One number; `value` is null where `status` (0 ok, 1 questionable, 2 sensor off, 3 invalid) says there is none."""
+
+    time_ns: int
+    code: int
+    name: str
+    unit: str
+    value: float | None
+    status: int
+
+
+class ChannelView(View, frozen=True):
+    """A channel that a device offers; a waveform where it has a rate."""
+
+    code: int
+    name: str
+    unit: str
+    loinc: str | None
+    rate_hz: float | None
+
+
+class DeviceView(View, frozen=True):
+    """A wearable with its channels, its newest numbers and its link."""
+
+    device: str
+    gateway: str
+    site: str
+    simulated: bool
+    paced: Literal["yes", "no", "unknown"]
+    channels: list[ChannelView]
+    vitals: list[VitalView]
+    link: LinkView | None
+
+
+class SegmentView(View, frozen=True):
+    """A stretch of waveform without a gap."""
+
+    start_ns: int
+    rate_hz: float
+    flags: int
+    samples: list[float]
+
+
+class StripView(View, frozen=True):
+    """Waveform of [start_ns, end_ns), cut at gaps; a gap is what no segment covers."""
+
+    device: str
+    code: int
+    unit: str
+    start_ns: int
+    end_ns: int
+    segments: list[SegmentView]
+
+
+class RollupView(View, frozen=True):
+    """One minute of one vital sign."""
+
+    minute_ns: int
+    code: int
+    name: str
+    unit: str
+    count: int
+    mean: float
+    low: float
+    high: float
+
+
+class BeatView(View, frozen=True):
+    """One heart beat."""
+
+    r_ns: int
+    rr_ms: float | None
+    amplitude_uv: float
+    width_ms: float
+    quality: float
+    wide: bool
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who takes an alarm, and for how long nobody else needs to be called (seconds)."""
+
+    by: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
+    ]
+    for_s: Annotated[float, msgspec.Meta(ge=1, le=MAX_ACKNOWLEDGE_S)] = 120.0
+
+
+class ServiceView(View, frozen=True):
+    """What this service is."""
+
+    site: str
+    version: str
+    token_required: bool
+
+
+def link_view(event: LinkEvent) -> LinkView:
+    """View of a link event."""
+    return LinkView(
+        gateway=event.gateway,
+        device=event.device,
+        state=event.state,
+        at_ns=event.at_ns,
+        battery_percent=event.battery_percent,
+        quality=event.quality,
+        backlog_rows=event.backlog_rows,
+    )
+
+
+def vital_view(point: VitalPoint) -> VitalView:
+    """View of a number with its name and unit."""
+    name, unit = _named(point.code)
+    return VitalView(
+        time_ns=point.time_ns, code=point.code, name=name, unit=unit, value=point.value, status=point.status
+    )
+
+
+def rollup_view(minute: Rollup) -> RollupView:
+    """View of a minute with its name and unit."""
+    name, unit = _named(minute.code)
+    return RollupView(
+        minute_ns=minute.minute_ns,
+        code=minute.code,
+        name=name,
+        unit=unit,
+        count=minute.count,
+        mean=minute.mean,
+        low=minute.low,
+        high=minute.high,
+    )
+
+
+def beat_view(beat: StoredBeat) -> BeatView:
+    """View of a beat."""
+    return BeatView(
+        r_ns=beat.r_ns,
+        rr_ms=beat.rr_ms,
+        amplitude_uv=beat.amplitude_uv,
+        width_ms=beat.width_ms,
+        quality=beat.quality,
+        wide=beat.wide,
+    )
+
+
+def device_view(record: DeviceRecord, vitals: list[VitalPoint], link: LinkEvent | None) -> DeviceView:
+    """View of a device."""
+    return DeviceView(
+        device=record.device,
+        gateway=record.gateway,
+        site=record.site,
+        simulated=record.birth.simulated,
+        paced=record.birth.paced,
+        channels=[channel_view(channel) for channel in record.birth.channels],
+        vitals=[vital_view(point) for point in vitals],
+        link=None if link is None else link_view(link),
+    )
+
+
+def channel_view(channel: ChannelInfo) -> ChannelView:
+    """View of a channel."""
+    return ChannelView(
+        code=channel.code,
+        name=channel.name,
+        unit=channel.unit,
+        loinc=channel.loinc,
+        rate_hz=None if channel.rate_mhz is None else channel.rate_mhz / 1000,
+    )
+
+
+def wave_unit(code: int) -> str:
+    """UCUM unit of a waveform channel, empty where it is not one of ours."""
+    return WAVE_UNITS.get(Code(code), "") if code in Code.__members__.values() else ""
+
+
+def _named(code: int) -> tuple[str, str]:
+    quantity = VITALS.get(Code(code)) if code in Code.__members__.values() else None
+    return (str(code), "") if quantity is None else (quantity.name, quantity.unit)
+
+
+AlarmView = Alarm
+"""Alarms are told as the desk keeps them."""
