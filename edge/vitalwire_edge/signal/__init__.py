@@ -1,0 +1,1 @@
+"""Streaming signal processing: the same code runs on the gateway and feeds training."""

@@ -1,0 +1,365 @@
+"""One lead of one device, from raw samples to beats, beat windows and judged seconds."""
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil, nan
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalwire_edge.signal import quality as sqi
+from vitalwire_edge.signal.beats import (
+    AFTER,
+    BEFORE,
+    Reference,
+    RunningReference,
+    beat_window,
+    qrs_correlation,
+    qrs_width_ms,
+)
+from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
+from vitalwire_edge.signal.qrs import QrsBank
+from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank
+
+MAX_FILLED_GAP_S: Final = 60
+"""Seconds that are wholly inside a gap are reported up to this long; after that the seconds jump."""
+
+WIDE_MS: Final = 120.0
+SECOND_LAG: Final = 75
+"""Analysis samples (300 ms) after a second's end at which it is final: every beat in it has been decided by then."""
+
+_HISTORY: Final = sqi.CONTEXT_S * ANALYSIS_HZ + ANALYSIS_HZ
+_RECENT_BEATS: Final = 10
+
+
+class SampleOverlapError(ValueError):
+    """A block starts before the end of what was already taken."""
+
+
+class SampleBlockError(ValueError):
+    """A block has the wrong shape or an impossible start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One detected QRS complex.
+
+    Attributes:
+        sample: R peak, device sample counter.
+        rr_s: seconds since the previous beat; NaN for the first one and after a gap.
+        amplitude_uv: the R peak's deflection from the level before the QRS, signed.
+        width_ms: QRS width estimate; NaN where samples around it are missing.
+        quality: 0..1, how far the QRS stands above the detector's noise level.
+        reference_corr: correlation of the QRS with the patient's running reference beat; NaN until there is one.
+        wide: the QRS is at least 120 ms wide, or much wider than and unlike the reference: perhaps ventricular.
+        decision_ms: from the R peak to the device sample with which it was decided.
+
+    """
+
+    sample: int
+    rr_s: float
+    amplitude_uv: float
+    width_ms: float
+    quality: float
+    reference_corr: float
+    wide: bool
+    decision_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class BeatWindow:
+    """A beat's whole window, 500 ms after its R peak, with the reference as it was before this beat entered it.
+
+    Attributes:
+        sample: the beat's R peak, as in its `Beat`.
+        ecg_uv: (beats.WINDOW,) filtered samples at 250 Hz, isoelectric level removed.
+        reference: the patient's reference beat, None until there is one.
+
+    """
+
+    sample: int
+    ecg_uv: NDArray[np.float32]
+    reference: Reference | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSecond:
+    """One second of device time, final.
+
+    Attributes:
+        first_sample: device counter of its first sample.
+        quality: 0..1, see `quality.quality_index`; 0 where invalid.
+        analysable: quality allows model scores. Lethal-rhythm rules ignore it.
+        flat: there is signal, but no electrical activity in it.
+        saturated: the amplifier is at its rail.
+        lead_off: the device said so for at least a part of it.
+        rms_uv: of `ecg_uv`; NaN where invalid.
+        valid: every sample is there and the lead is on.
+        ecg_uv: (250,) 0.5-40 Hz samples at 250 Hz; NaN where missing.
+
+    """
+
+    first_sample: int
+    quality: float
+    analysable: bool
+    flat: bool
+    saturated: bool
+    lead_off: bool
+    rms_uv: float
+    valid: bool
+    ecg_uv: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainOutput:
+    """What one push made final, each list in order of time."""
+
+    beats: list[Beat]
+    seconds: list[SignalSecond]
+    windows: list[BeatWindow]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    position: float
+    noise_ratio: float
+    reference_corr: float
+
+
+class EcgChain:
+    """The streaming signal chain of one lead of one device.
+
+    The output depends only on the samples, never on how they were cut into blocks.
+
+    Args:
+        fs_hz: device rate, 100-1000 Hz.
+        full_scale_uv: where the device clips, if known.
+
+    """
+
+    def __init__(self, *, fs_hz: float, full_scale_uv: float | None = None) -> None:
+        self._fs_hz = fs_hz
+        self._full_scale_uv = full_scale_uv
+        self.reference = RunningReference()
+        self._resampler = ResamplerBank(1, fs_hz=fs_hz)
+        self._plan = self._resampler.plan
+        self._qrs = QrsBank(1)
+        self._next_sample: int | None = None
+        self._last_beat_sample = -1
+
+    @property
+    def next_sample(self) -> int | None:
+        """The device sample expected next; None before the first block."""
+        return self._next_sample
+
+    def push(self, first_sample: int, samples_uv: NDArray[np.float32], *, lead_off: bool = False) -> ChainOutput:
+        """Take one block of device samples.
+
+        Args:
+            first_sample: device counter of samples_uv[0]; a jump forward is a gap.
+            samples_uv: (n,) microvolts; a sample that is not finite is missing.
+            lead_off: the electrode was off during this block: its samples do not count.
+
+        Raises:
+            SampleOverlapError: the block starts before the end of the last one.
+            SampleBlockError: the block is not one-dimensional, or its start is negative.
+
+        """
+        if samples_uv.ndim != 1 or first_sample < 0:
+            raise SampleBlockError(
+                f"block of shape {samples_uv.shape} at sample {first_sample}: pass a one-dimensional block at >= 0"
+            )
+        out = ChainOutput([], [], [])
+        if self._next_sample is None:
+            self._start(first_sample)
+        else:
+            self._skip_to(first_sample, out)
+        if samples_uv.size == 0:
+            return out
+        x = np.where(np.isfinite(samples_uv), samples_uv, np.float32(nan)).astype(np.float32)
+        if lead_off:
+            x[:] = nan
+            self._mark_lead_off(first_sample, first_sample + x.size)
+        self._feed(x, out)
+        return out
+
+    def _start(self, first_sample: int) -> None:
+        """Forget the signal, not the patient: the reference beat stays."""
+        self._next_sample = first_sample
+        self._resampler.restart(first_sample)
+        index = self._resampler.next_index
+        self._qrs.restart(index)
+        self._filter = MonitorFilter()
+        # Both histories end at the same place in the arrays; the filtered one lags the raw one by LOOK_AHEAD.
+        self._raw_start = index
+        self._raw = np.empty(0, dtype=np.float32)
+        self._ecg_start = index - LOOK_AHEAD
+        self._ecg = np.empty(0, dtype=np.float32)
+        self._second = index // ANALYSIS_HZ
+        self._lead_off: deque[tuple[int, int]] = deque()
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._recent: deque[_Recent] = deque(maxlen=_RECENT_BEATS)
+
+    def _skip_to(self, first_sample: int, out: ChainOutput) -> None:
+        assert self._next_sample is not None
+        gap = first_sample - self._next_sample
+        if gap < 0:
+            raise SampleOverlapError(
+                f"block at sample {first_sample} overlaps what ended at {self._next_sample}; "
+                "drop duplicates and reorder before the chain"
+            )
+        filled = min(gap, ceil(MAX_FILLED_GAP_S * self._fs_hz))
+        if filled:
+            self._feed(np.full(filled, nan, dtype=np.float32), out)
+        if gap > filled:
+            self._start(first_sample)
+
+    def _mark_lead_off(self, first_sample: int, end_sample: int) -> None:
+        first = first_sample * self._plan.up // self._plan.down // ANALYSIS_HZ
+        last = (end_sample - 1) * self._plan.up // self._plan.down // ANALYSIS_HZ
+        if self._lead_off and self._lead_off[-1][1] >= first - 1:
+            first, _ = self._lead_off.pop()
+        self._lead_off.append((first, last))
+
+    def _feed(self, x: NDArray[np.float32], out: ChainOutput) -> None:
+        assert self._next_sample is not None
+        self._next_sample += x.size
+        raw = self._resampler.push(x[None, :])
+        if raw.shape[1] == 0:
+            return
+        events = self._qrs.push(raw)
+        self._raw = np.concatenate((self._raw, raw[0]))
+        self._ecg = np.concatenate((self._ecg, self._filter.push(raw[0])))
+        for k in range(int(events.count[0])):
+            decided = int(events.decided[0, k])
+            self._settle(decided, out)
+            self._take_beat(
+                float(events.position[0, k]),
+                decided,
+                float(events.rr[0, k]),
+                float(events.level[0, k]),
+                float(events.noise[0, k]),
+                out,
+            )
+        self._settle(self._raw_start + self._raw.size - 1, out)
+        self._trim()
+
+    def _trim(self) -> None:
+        oldest = (self._second - sqi.CONTEXT_S) * ANALYSIS_HZ
+        drop = min(oldest - self._raw_start, self._raw.size - _HISTORY)
+        if drop >= ANALYSIS_HZ:
+            self._raw = self._raw[drop:].copy()
+            self._raw_start += drop
+            self._ecg = self._ecg[drop:].copy()
+            self._ecg_start += drop
+
+    def _settle(self, index: int, out: ChainOutput) -> None:
+        """Emit the windows and seconds that are final once analysis sample ``index`` is known."""
+        while True:
+            window_due = self._waiting[0][0] + AFTER + LOOK_AHEAD if self._waiting else index + 1
+            second_due = (self._second + 1) * ANALYSIS_HZ + SECOND_LAG
+            if min(window_due, second_due) > index:
+                return
+            if window_due <= second_due:
+                self._take_window(out)
+            else:
+                self._take_second(out)
+
+    def _take_beat(
+        self, position: float, decided: int, rr: float, level: float, noise: float, out: ChainOutput
+    ) -> None:
+        sample = round(self._plan.device_sample(position))
+        index = round(position)
+        known = self._ecg[: decided - LOOK_AHEAD + 1 - self._ecg_start]
+        at = index - self._ecg_start
+        width = qrs_width_ms(known, at)
+        current = self.reference.current
+        corr = nan if current is None else qrs_correlation(known, at, current.beat_uv)
+        before = known[max(0, at - 30) : max(0, at - 15)]
+        base = float(np.median(before)) if before.size and np.isfinite(before).all() else 0.0
+        ratio = noise / level if level > 0 else 1.0
+        out.beats.append(
+            Beat(
+                sample=sample,
+                rr_s=rr / ANALYSIS_HZ,
+                amplitude_uv=float(known[at]) - base,
+                width_ms=width,
+                quality=min(1.0, max(0.0, (1.0 - ratio) / 0.6)),
+                reference_corr=corr,
+                wide=width >= WIDE_MS,
+                decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
+            )
+        )
+        self._recent.append(_Recent(position, ratio, corr))
+        self._waiting.append((index, sample))
+
+    def _take_window(self, out: ChainOutput) -> None:
+        index, sample = self._waiting.popleft()
+        at = index - self._ecg_start
+        window = beat_window(self._ecg[max(0, at - BEFORE) : at + AFTER], min(at, BEFORE))
+        if window is None:
+            return
+        out.windows.append(BeatWindow(sample=sample, ecg_uv=window, reference=self.reference.current))
+        self.reference.add(window)
+
+    def _take_second(self, out: ChainOutput) -> None:
+        first = self._second * ANALYSIS_HZ
+        self._second += 1
+        ecg = _span(self._ecg, first - self._ecg_start, ANALYSIS_HZ)
+        raw = _span(self._raw, first - self._raw_start, ANALYSIS_HZ)
+        second = first // ANALYSIS_HZ
+        while self._lead_off and self._lead_off[0][1] < second:
+            self._lead_off.popleft()
+        lead_off = bool(self._lead_off) and self._lead_off[0][0] <= second
+        valid = not lead_off and bool(np.isfinite(raw).all() and np.isfinite(ecg).all())
+        first_sample = ceil(first * self._plan.down / self._plan.up)
+        if not valid:
+            out.seconds.append(SignalSecond(first_sample, 0.0, False, False, False, lead_off, nan, False, ecg))
+            return
+        facts = sqi.second_facts(raw, ecg, self._full_scale_uv)
+        index = 0.0
+        if not (facts.flat or facts.saturated):
+            end = first + ANALYSIS_HZ
+            context = _span(self._raw, end - sqi.CONTEXT_S * ANALYSIS_HZ - self._raw_start, sqi.CONTEXT_S * ANALYSIS_HZ)
+            missing = np.flatnonzero(~np.isfinite(context))
+            if missing.size:
+                context = context[missing[-1] + 1 :]
+            since = [b for b in self._recent if end - _RECENT_BEATS * ANALYSIS_HZ <= b.position < end]
+            index = sqi.quality_index(
+                context,
+                noise_ratios=[b.noise_ratio for b in since],
+                correlations=[b.reference_corr for b in since],
+                since_beat_s=(end - since[-1].position) / ANALYSIS_HZ if since else nan,
+            )
+        out.seconds.append(
+            SignalSecond(
+                first_sample=first_sample,
+                quality=index,
+                analysable=index >= sqi.ANALYSABLE,
+                flat=facts.flat,
+                saturated=facts.saturated,
+                lead_off=False,
+                rms_uv=facts.rms_uv,
+                valid=True,
+                ecg_uv=ecg,
+            )
+        )
+
+
+def _span(x: NDArray[np.float32], start: int, length: int) -> NDArray[np.float32]:
+    """Copy x[start : start + length], NaN where it leaves the array."""
+    out = np.full(length, nan, dtype=np.float32)
+    lo, hi = max(0, start), min(x.size, start + length)
+    if hi > lo:
+        out[lo - start : hi - start] = x[lo:hi]
+    return out
+
+
+def warm() -> None:
+    """Compile every kernel, or load it from numba's cache, before the first patient is connected."""
+    for fs_hz in (250.0, 360.0):
+        chain = EcgChain(fs_hz=fs_hz)
+        t = np.arange(int(12 * fs_hz)) / fs_hz
+        beats = 1000.0 * np.exp(-0.5 * (((t + 0.5) % 0.8 - 0.4) / 0.012) ** 2)
+        chain.push(0, beats.astype(np.float32))

@@ -1,0 +1,114 @@
+"""Signal quality of one lead, second by second.
+
+The index is the weakest of four fuzzy memberships, as in Zhao & Zhang (Front. Physiol. 9:727, 2018), over the last
+seconds of signal:
+
+- share of the 5-40 Hz power that lies in 5-15 Hz (pSQI) and share of the power that is not baseline, 0-1 Hz (basSQI),
+  both from Li, Mark & Clifford (Physiol. Meas. 29:15, 2008) and Clifford et al. (Physiol. Meas. 33:1419, 2012);
+- how far QRS peaks stand above the detector's noise level, in place of Li's agreement of two detectors;
+- mean correlation of the beats with the running reference, after Orphanidou et al. (IEEE JBHI 19:832, 2015).
+
+Flat, clipped, missing and lead-off seconds have quality 0. The index gates model scores; lethal-rhythm rules ignore it.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalwire_edge.signal.resample import ANALYSIS_HZ
+
+CONTEXT_S: Final = 4
+"""Seconds of signal that the spectral terms of one second look back on, itself included."""
+
+ANALYSABLE: Final = 0.5
+"""Quality from which a second may be scored by models."""
+
+FLAT_UV: Final = 15.0
+"""Peak to peak below this for a whole second is no ECG: a tenth of the smallest QRS of IEC 60601-2-27 (0.15 mV)."""
+
+CLIP_RUN: Final = 12
+"""Analysis samples (48 ms) that stay at the very same extreme value: an amplifier at its rail."""
+
+CLIP_MIN_UV: Final = 1500.0
+_CLIP_TOLERANCE_UV: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFacts:
+    """What one second of raw signal says by itself."""
+
+    flat: bool
+    saturated: bool
+    rms_uv: float
+
+
+def second_facts(raw_uv: NDArray[np.float32], ecg_uv: NDArray[np.float32], full_scale_uv: float | None) -> SecondFacts:
+    """Judge one second of raw and of filtered samples, both finite.
+
+    Without a known full scale, clipping is a run of `CLIP_RUN` samples at the second's own extreme, beyond 1.5 mV.
+    """
+    low, high = float(raw_uv.min()), float(raw_uv.max())
+    flat = high - low < FLAT_UV
+    saturated = False
+    if full_scale_uv is not None:
+        saturated = int((np.abs(raw_uv) >= 0.98 * full_scale_uv).sum()) >= CLIP_RUN
+    elif not flat:
+        for extreme in (low, high):
+            if abs(extreme) >= CLIP_MIN_UV:
+                at = np.concatenate(([0], (np.abs(raw_uv - extreme) <= _CLIP_TOLERANCE_UV).astype(np.int8), [0]))
+                edges = np.flatnonzero(np.diff(at))
+                saturated |= bool(edges.size and int((edges[1::2] - edges[::2]).max()) >= CLIP_RUN)
+    centred = ecg_uv.astype(np.float64)
+    return SecondFacts(flat=flat, saturated=saturated, rms_uv=float(np.sqrt(np.mean(centred * centred))))
+
+
+@cache
+def _hann(n: int) -> NDArray[np.float64]:
+    return np.hanning(n)
+
+
+def band_shares(raw_uv: NDArray[np.float32]) -> tuple[float, float]:
+    """Return (pSQI, basSQI) of raw samples at 250 Hz: power 5-15 over 5-40 Hz, and 1 minus power 0-1 over 0-40 Hz.
+
+    The mean is removed first, since an electrode offset is not noise.
+    """
+    x = raw_uv.astype(np.float64)
+    x = (x - x.mean()) * _hann(x.size)
+    power = np.abs(np.fft.rfft(x)) ** 2
+    hz = np.fft.rfftfreq(x.size, 1 / ANALYSIS_HZ)
+    wide = power[(hz >= 5) & (hz <= 40)].sum()
+    total = power[hz <= 40].sum()
+    if total <= 0 or wide <= 0:
+        return 0.0, 0.0
+    return float(power[(hz >= 5) & (hz <= 15)].sum() / wide), float(1 - power[hz < 1].sum() / total)
+
+
+def _ramp(value: float, zero_at: float, one_at: float) -> float:
+    return min(1.0, max(0.0, (value - zero_at) / (one_at - zero_at)))
+
+
+def quality_index(
+    raw_uv: NDArray[np.float32], *, noise_ratios: list[float], correlations: list[float], since_beat_s: float
+) -> float:
+    """Return the signal quality 0..1.
+
+    Args:
+        raw_uv: the last `CONTEXT_S` seconds of raw samples (fewer after a gap), finite, at 250 Hz.
+        noise_ratios: detector noise level over QRS level for the beats of the last seconds.
+        correlations: their correlation with the reference beat; NaN where there is no reference yet.
+        since_beat_s: seconds since the last beat; without any beat the rhythm terms cannot vouch for the signal.
+
+    """
+    p_share, base_share = band_shares(raw_uv)
+    terms = [_ramp(p_share, 0.25, 0.5), _ramp(base_share, 0.3, 0.8)]
+    if noise_ratios and since_beat_s <= CONTEXT_S:
+        terms.append(_ramp(float(np.median(noise_ratios)), 0.75, 0.35))
+        known = [c for c in correlations if c == c]  # noqa: PLR0124 - NaN test
+        if known:
+            terms.append(_ramp(float(np.median(known)), 0.4, 0.85))
+    else:
+        terms.append(0.5)
+    return min(terms)
