@@ -1,0 +1,155 @@
+"""What the gateway's part of `vitalwire doctor` looks at: clock, disk, broker and TLS."""
+
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from vitalwire_edge.clock import kernel_synchronised
+from vitalwire_edge.process.findings import Finding, Subject
+
+_EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
+_LOW_DISK_BYTES: Final = 512 * 1024**2
+_ANSWER_S: Final = 5.0
+_EXPIRY_WARNING: Final = timedelta(days=30)
+
+
+def clock(_: Subject) -> Iterator[Finding]:
+    """Is the wall clock plausible and synchronised?"""
+    now = datetime.now(UTC)
+    if now < _EARLIEST:
+        yield Finding(
+            "clock", "problem", f"the clock says {now:%Y-%m-%d}", "set it, or let a time service set it"
+        )
+    elif kernel_synchronised():
+        yield Finding("clock", "ok", f"synchronised, {now:%Y-%m-%d %H:%M:%S} UTC")
+    else:
+        yield Finding(
+            "clock",
+            "warning",
+            f"{now:%Y-%m-%d %H:%M:%S} UTC, but the kernel says it is not synchronised",
+            "run a time service (chrony, systemd-timesyncd), or set clock.trust_system = true where the host "
+            "keeps time for this machine",
+        )
+
+
+def disk(subject: Subject) -> Iterator[Finding]:
+    """Is there room and a right to write where data goes?"""
+    for path in {p for p in (subject.spool, subject.data_dir) if p is not None} or {Path.cwd()}:
+        folder = next(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
+        free = shutil.disk_usage(folder).free
+        verdict = "ok" if free > _LOW_DISK_BYTES else "problem"
+        yield Finding(
+            "disk", verdict, f"{free / 1e9:.1f} GB free in {folder}", None if verdict == "ok" else "make room"
+        )
+
+
+def broker(subject: Subject) -> Iterator[Finding]:
+    """Does the broker accept an MQTT 5 connection?"""
+    if subject.broker is None:
+        yield Finding("broker", "ok", "not looked at: name one with --broker host:port")
+        return
+    host, port = subject.broker
+    answer: list[ReasonCode] = []
+    answered = threading.Event()
+
+    def on_connect(
+        _client: mqtt.Client, _data: object, _flags: object, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        answer.append(code)
+        answered.set()
+
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_connect = on_connect
+    if subject.tls_ca is not None:
+        client.tls_set(ca_certs=str(subject.tls_ca))
+    try:
+        client.connect(host, port)
+    except OSError as error:
+        yield Finding(
+            "broker",
+            "problem",
+            f"{host}:{port}: {error}",
+            "start it (vitalwire broker run) or mend the address",
+        )
+        return
+    client.loop_start()
+    in_time = answered.wait(_ANSWER_S)
+    client.disconnect()
+    client.loop_stop()
+    if not in_time:
+        yield Finding(
+            "broker",
+            "problem",
+            f"{host}:{port} took the connection but did not answer MQTT 5",
+            "is it a broker?",
+        )
+    elif answer[0].is_failure:
+        yield Finding(
+            "broker", "problem", f"{host}:{port} refused: {answer[0]}", "check user and certificate"
+        )
+    else:
+        yield Finding("broker", "ok", f"{host}:{port} speaks MQTT 5")
+
+
+def tls(subject: Subject) -> Iterator[Finding]:
+    """Does data leave the host unencrypted, and when do the certificates expire?"""
+    if subject.broker is not None and subject.tls_ca is None and not _is_loopback(subject.broker[0]):
+        yield Finding(
+            "tls", "problem", f"no TLS towards {subject.broker[0]}", "name the authority: --tls-ca ca.pem"
+        )
+    files = [p for p in (subject.tls_ca, subject.tls_certificate) if p is not None]
+    for path in files:
+        yield _expiry(path)
+    if not files:
+        yield Finding("tls", "ok", "no certificates named; without TLS only this machine may be spoken to")
+
+
+def model(_: Subject) -> Iterator[Finding]:
+    """Is there a model to score with?"""
+    yield Finding("model", "ok", "this version carries no learned model: rules alone raise alarms")
+
+
+def _expiry(path: Path) -> Finding:
+    from ssl import SSLError, create_default_context  # noqa: PLC0415 - only where TLS is asked for
+
+    context = create_default_context()
+    try:
+        context.load_verify_locations(cafile=str(path))
+    except (OSError, SSLError) as error:
+        return Finding("tls", "problem", f"{path} is not a certificate: {error}", "name a PEM file")
+    expiries = [
+        datetime.strptime(str(c["notAfter"]), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
+        for c in context.get_ca_certs()
+        if str(c.get("notAfter", ""))
+    ]
+    if not expiries:
+        return Finding("tls", "ok", f"{path} can be read")
+    left = min(expiries) - datetime.now(UTC)
+    if left < timedelta(0):
+        return Finding("tls", "problem", f"{path} expired {-left.days} days ago", "renew it")
+    verdict = "warning" if left < _EXPIRY_WARNING else "ok"
+    return Finding(
+        "tls",
+        verdict,
+        f"{path} is valid for {left.days} days",
+        "renew it soon" if left < _EXPIRY_WARNING else None,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return all(
+            str(info[4][0]).startswith("127.") or info[4][0] == "::1"
+            for info in socket.getaddrinfo(host, None)
+        )
+    except OSError:
+        return False
