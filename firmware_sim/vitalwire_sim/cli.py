@@ -1,0 +1,161 @@
+"""`vitalwire sim`: simulated wearables."""
+
+import asyncio
+import signal
+import time
+import zlib
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from vitalwire_edge.process import logs
+from vitalwire_sim import scenario as scenarios
+from vitalwire_sim.device import DeviceProcess, Plan, UnreachableError
+from vitalwire_sim.kinds import KINDS
+from vitalwire_sim.recordings.locate import data_folder, open_recording
+from vitalwire_sim.recordings.recording import Recording, RecordingError
+from vitalwire_sim.scenario import Scenario, ScenarioError
+from vitalwire_sim.truth import Start, TruthError, TruthFile
+
+_FAILED: Final = 1
+_WRONG_USE: Final = 2
+_LATE_NS: Final = 10_000_000_000
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Simulated wearables: physiology, recordings, scripted episodes and faults.",
+    epilog="Example: vitalwire sim run --scenario ward --device chest-2 --gateway-address 127.0.0.1:7001",
+)
+
+
+@app.command(
+    epilog="Example: vitalwire sim run --scenario ward --device chest-1 --gateway-address 127.0.0.1:7001 "
+    "--seconds 90 --truth chest-1.jsonl"
+)
+def run(  # noqa: PLR0917 - the command line has that many options
+    device: Annotated[str, typer.Option(help="Which device of the scenario to be.")],
+    gateway_address: Annotated[str, typer.Option(help="host:port where the gateway listens for wearables.")],
+    scenario: Annotated[str, typer.Option(help="Shipped scenario, or path of a .toml file.")] = "ward",
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after this time; by default run until stopped.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="Write the ground truth here as JSON lines.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same signals.")] = 1,
+    start_at: Annotated[
+        int | None, typer.Option(help="UTC in nanoseconds of sample 0, to start devices together.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of recordings (or VITALWIRE_DATA).")] = None,
+    recording: Annotated[
+        str | None, typer.Option(help="Replay this instead: toy, or a WFDB record, EDF or CSV file.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Lead of the recording.")] = None,
+    boot: Annotated[
+        int | None, typer.Option(min=0, max=255, help="Boot counter that the device tells.")
+    ] = None,
+    log_level: Annotated[logs.Level, typer.Option(help="How much to log.")] = "info",
+) -> None:
+    """Be one wearable: measure in real time and send to the gateway until the end or Ctrl-C."""
+    logs.setup(f"sim {device}", level=log_level)
+    try:
+        host, port = _address(gateway_address)
+        loaded = scenarios.load(scenario)
+        chosen = _chosen(loaded, device, recording, channel)
+        replayed = _recording(chosen, data)
+        plan = Plan(
+            device=chosen,
+            script=loaded.script(device, seconds),
+            host=host,
+            port=port,
+            seconds=seconds,
+            start_ns=_start_ns(start_at),
+            boot=boot if boot is not None else int(time.time()) % 256,
+            # Devices of one scenario are different people.
+            seed=zlib.crc32(f"{seed}/{device}".encode()),
+        )
+    except (ScenarioError, RecordingError, ValueError) as error:
+        typer.echo(f"vitalwire sim run: {error}", err=True)
+        raise typer.Exit(_WRONG_USE) from error
+    try:
+        with TruthFile(truth) as file:
+            file.write(_start(plan, loaded, scenario, seed, replayed))
+            asyncio.run(_run(plan, replayed, file))
+    except (TruthError, UnreachableError) as error:
+        typer.echo(f"vitalwire sim run: {error}", err=True)
+        raise typer.Exit(_FAILED) from error
+
+
+@app.command(name="list", epilog="Example: vitalwire sim list")
+def list_(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False
+) -> None:
+    """List the scenarios that ship with vitalwire, with their devices and episodes."""
+    loaded = {name: scenarios.load(name) for name in scenarios.shipped()}
+    if as_json:
+        typer.echo(msgspec.json.encode(loaded).decode())
+        return
+    for name, one in loaded.items():
+        typer.echo(f"{name}: {one.title} ({one.seconds:g} s, gateways {', '.join(one.gateways)})")
+        for device in one.devices:
+            what = ", ".join(f"{e.kind} at {e.start_s:g} s" for e in device.episodes) or "calm"
+            who = f"replays {device.recording}" if device.recording else "simulated"
+            typer.echo(f"  {device.name} on {device.gateway} ({who}): {what}")
+
+
+async def _run(plan: Plan, recording: Recording | None, truth: TruthFile) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await DeviceProcess(plan, recording, truth).run(stop)
+
+
+def _chosen(loaded: Scenario, name: str, recording: str | None, channel: str | None) -> scenarios.Device:
+    device = loaded.device(name)
+    if recording is None and channel is None:
+        return device
+    # A recorded heart cannot be made to do what the script says, so those episodes do not happen.
+    kept = tuple(e for e in device.episodes if not KINDS[e.kind].cardiac)
+    return msgspec.structs.replace(
+        device, recording=recording or device.recording, channel=channel or device.channel, episodes=kept
+    )
+
+
+def _recording(device: scenarios.Device, data: Path | None) -> Recording | None:
+    if device.recording is None:
+        return None
+    return open_recording(device.recording, data=data_folder(data), channel=device.channel)
+
+
+def _start(plan: Plan, loaded: Scenario, scenario: str, seed: int, recording: Recording | None) -> Start:
+    return Start(
+        device=plan.device.name,
+        gateway=plan.device.gateway,
+        site=loaded.site,
+        scenario=scenario,
+        seed=seed,
+        boot=plan.boot,
+        start_ns=plan.start_ns,
+        fs_hz=float(plan.device.fs_hz) if recording is None else recording.fs_hz,
+        lead=plan.device.lead,
+        recording=None if recording is None else recording.name,
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"--gateway-address {text!r}: write it as host:port, e.g. 127.0.0.1:7001")
+    return host.strip("[]"), int(port)
+
+
+def _start_ns(start_at: int | None) -> int:
+    now_ns = time.time_ns()
+    if start_at is None:
+        return now_ns
+    if not -_LATE_NS < start_at - now_ns < 3600 * 1_000_000_000:
+        raise ValueError(
+            f"--start-at {start_at}: give UTC nanoseconds from 10 s ago to an hour ahead (now is {now_ns})"
+        )
+    return start_at

@@ -1,0 +1,81 @@
+"""CSV files: one row a sample, a header row, a time column in seconds or a rate in the first row.
+
+Units stand in the header after the name, in brackets or behind an underscore: `II [mV]`, `ecg_uv`; without one a
+column is taken as mV, the unit of most exports. An empty cell, or one that is no number, is a sample that was not
+recorded.
+"""
+
+import csv
+import re
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vitalwire_sim.physiology.patient import Floats
+from vitalwire_sim.recordings.leads import choose, microvolts_per
+from vitalwire_sim.recordings.recording import Recording, RecordingError
+
+_TIME: Final = re.compile(r"(?:time|t|seconds?|s)(?:[ _]*[\[(]?(s|sec|seconds|ms)[\])]?)?", re.IGNORECASE)
+_RATE: Final = re.compile(
+    r"(?:sampling[ _]?)?(?:freq(?:uency)?|rate|fs)(?:[ _]*[\[(]?hz[\])]?)?", re.IGNORECASE
+)
+_UNIT: Final = re.compile(
+    r"(?P<name>.+?)\s*(?:[\[(](?P<unit>[^\])]+)[\])]|_(?P<suffix>[unm]?v))", re.IGNORECASE
+)
+
+
+def read_csv(path: Path, channel: str | None) -> Recording:
+    """One column of `path`. Raises `RecordingError`."""
+    source = f"CSV file {path}"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = [cell.strip() for cell in next(rows, [])]
+            first = next(rows, [])
+        if len(first) < 1 or len(header) < 1:
+            raise RecordingError(f"{source}: holds no header row and samples")
+        fs_hz, skip = _rate(path, header, first, source)
+        names = [_named(cell)[0] for cell in header]
+        offered = [index for index in range(len(names)) if index not in skip]
+        index = offered[choose([names[i] for i in offered], channel, source=source)]
+        unit = _named(header[index])[1]
+        uv = _column(path, index) * microvolts_per(unit, source=source, channel=names[index])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordingError(f"{source}: {error}") from error
+    return Recording(name=path.stem, lead=names[index], fs_hz=fs_hz, uv=uv)
+
+
+def _rate(path: Path, header: list[str], first: list[str], source: str) -> tuple[float, set[int]]:
+    """Rate in Hz and the columns that are no signal."""
+    times = [i for i, cell in enumerate(header) if _TIME.fullmatch(cell)]
+    rates = [i for i, cell in enumerate(header) if _RATE.fullmatch(cell)]
+    skip = {*times, *rates}
+    if rates:
+        try:
+            return float(first[rates[0]]), skip
+        except (ValueError, IndexError) as error:
+            raise RecordingError(f"{source}: column {header[rates[0]]!r} must say the rate in Hz") from error
+    if not times:
+        raise RecordingError(f"{source}: needs a column time_s, or fs_hz with the rate in its first row")
+    time_s = _column(path, times[0]) * (1e-3 if "ms" in header[times[0]].casefold() else 1.0)
+    steps = np.diff(time_s)
+    if steps.size == 0 or not np.isfinite(steps).all() or not (steps > 0).all():
+        raise RecordingError(f"{source}: column {header[times[0]]!r} must rise from row to row")
+    step_s = float(time_s[-1] - time_s[0]) / steps.size
+    if float(np.abs(steps - step_s).max()) > 0.5 * step_s:
+        raise RecordingError(f"{source}: samples are not evenly spaced; resample them to one rate first")
+    return round(1 / step_s, 4), skip
+
+
+def _named(cell: str) -> tuple[str, str]:
+    """Name and unit of a header cell."""
+    found = _UNIT.fullmatch(cell)
+    if found is None:
+        return cell, "mV"
+    return found["name"], found["unit"] or found["suffix"]
+
+
+def _column(path: Path, index: int) -> Floats:
+    values = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=[index], encoding="utf-8-sig")
+    return np.atleast_1d(values).astype(np.float64).reshape(-1)
