@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from vitalwire_edge.clock import kernel_synchronised
-from vitalwire_edge.process.findings import Finding, Subject
+from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
 _LOW_DISK_BYTES: Final = 512 * 1024**2
@@ -46,7 +46,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
     for path in {p for p in (subject.spool, subject.data_dir) if p is not None} or {Path.cwd()}:
         folder = next(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
         free = shutil.disk_usage(folder).free
-        verdict = "ok" if free > _LOW_DISK_BYTES else "problem"
+        verdict: Verdict = "ok" if free > _LOW_DISK_BYTES else "problem"
         yield Finding(
             "disk", verdict, f"{free / 1e9:.1f} GB free in {folder}", None if verdict == "ok" else "make room"
         )
@@ -136,7 +136,7 @@ def _expiry(path: Path) -> Finding:
     left = min(expiries) - datetime.now(UTC)
     if left < timedelta(0):
         return Finding("tls", "problem", f"{path} expired {-left.days} days ago", "renew it")
-    verdict = "warning" if left < _EXPIRY_WARNING else "ok"
+    verdict: Verdict = "warning" if left < _EXPIRY_WARNING else "ok"
     return Finding(
         "tls",
         verdict,
