@@ -60,7 +60,7 @@ def _best_correlation(x: NDArray[np.float64], y: NDArray[np.float64], half: int,
     """Pearson correlation of the middle 2 * half + 1 samples of y with x, the best over +-shift samples of x."""
     n = 2 * half + 1
     y0 = y.shape[0] // 2 - half
-    best = -1.0
+    best: float = -1.0
     for s in range(-shift, shift + 1):
         x0 = x.shape[0] // 2 - half + s
         mx = 0.0

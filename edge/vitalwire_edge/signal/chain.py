@@ -144,7 +144,7 @@ class EcgChain:
         self.reference = RunningReference()
         self._resampler = ResamplerBank(1, fs_hz=fs_hz)
         self._plan = self._resampler.plan
-        self._qrs = QrsBank(1)
+        self._qrs = QrsBank(1, delay_ms=self._plan.delay_ms(fs_hz))
         self._next_sample: int | None = None
         self._last_beat_sample = -1
 
@@ -153,7 +153,9 @@ class EcgChain:
         """The device sample expected next; None before the first block."""
         return self._next_sample
 
-    def push(self, first_sample: int, samples_uv: NDArray[np.float32], *, lead_off: bool = False) -> ChainOutput:
+    def push(
+        self, first_sample: int, samples_uv: NDArray[np.float32], *, lead_off: bool = False
+    ) -> ChainOutput:
         """Take one block of device samples.
 
         Args:
@@ -231,15 +233,15 @@ class EcgChain:
         events = self._qrs.push(raw)
         self._raw = np.concatenate((self._raw, raw[0]))
         self._ecg = np.concatenate((self._ecg, self._filter.push(raw[0])))
-        for k in range(int(events.count[0])):
+        for k in range(int(events.counts[0])):
             decided = int(events.decided[0, k])
             self._settle(decided, out)
             self._take_beat(
                 float(events.position[0, k]),
                 decided,
                 float(events.rr[0, k]),
-                float(events.level[0, k]),
-                float(events.noise[0, k]),
+                float(events.level_uv[0, k]),
+                float(events.noise_uv[0, k]),
                 out,
             )
         self._settle(self._raw_start + self._raw.size - 1, out)
@@ -315,13 +317,17 @@ class EcgChain:
         valid = not lead_off and bool(np.isfinite(raw).all() and np.isfinite(ecg).all())
         first_sample = ceil(first * self._plan.down / self._plan.up)
         if not valid:
-            out.seconds.append(SignalSecond(first_sample, 0.0, False, False, False, lead_off, nan, False, ecg))
+            out.seconds.append(
+                SignalSecond(first_sample, 0.0, False, False, False, lead_off, nan, False, ecg)
+            )
             return
         facts = sqi.second_facts(raw, ecg, self._full_scale_uv)
         index = 0.0
         if not (facts.flat or facts.saturated):
             end = first + ANALYSIS_HZ
-            context = _span(self._raw, end - sqi.CONTEXT_S * ANALYSIS_HZ - self._raw_start, sqi.CONTEXT_S * ANALYSIS_HZ)
+            context = _span(
+                self._raw, end - sqi.CONTEXT_S * ANALYSIS_HZ - self._raw_start, sqi.CONTEXT_S * ANALYSIS_HZ
+            )
             missing = np.flatnonzero(~np.isfinite(context))
             if missing.size:
                 context = context[missing[-1] + 1 :]

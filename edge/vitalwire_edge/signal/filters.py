@@ -21,7 +21,9 @@ def _high_pass() -> NDArray[np.float64]:
 
 
 def _low_pass() -> NDArray[np.float64]:
-    return np.asarray(signal.firwin(2 * LOOK_AHEAD + 1, HIGH_HZ, window=("kaiser", 3.0), fs=ANALYSIS_HZ), dtype=np.float64)
+    return np.asarray(
+        signal.firwin(2 * LOOK_AHEAD + 1, HIGH_HZ, window=("kaiser", 3.0), fs=ANALYSIS_HZ), dtype=np.float64
+    )
 
 
 _HIGH_PASS: Final = _high_pass()

@@ -45,7 +45,9 @@ class SecondFacts:
     rms_uv: float
 
 
-def second_facts(raw_uv: NDArray[np.float32], ecg_uv: NDArray[np.float32], full_scale_uv: float | None) -> SecondFacts:
+def second_facts(
+    raw_uv: NDArray[np.float32], ecg_uv: NDArray[np.float32], full_scale_uv: float | None
+) -> SecondFacts:
     """Judge one second of raw and of filtered samples, both finite.
 
     Without a known full scale, clipping is a run of `CLIP_RUN` samples at the second's own extreme, beyond 1.5 mV.
@@ -58,7 +60,9 @@ def second_facts(raw_uv: NDArray[np.float32], ecg_uv: NDArray[np.float32], full_
     elif not flat:
         for extreme in (low, high):
             if abs(extreme) >= CLIP_MIN_UV:
-                at = np.concatenate(([0], (np.abs(raw_uv - extreme) <= _CLIP_TOLERANCE_UV).astype(np.int8), [0]))
+                at = np.concatenate(
+                    ([0], (np.abs(raw_uv - extreme) <= _CLIP_TOLERANCE_UV).astype(np.int8), [0])
+                )
                 edges = np.flatnonzero(np.diff(at))
                 saturated |= bool(edges.size and int((edges[1::2] - edges[::2]).max()) >= CLIP_RUN)
     centred = ecg_uv.astype(np.float64)

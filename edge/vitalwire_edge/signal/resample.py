@@ -50,13 +50,16 @@ class ResamplePlan:
     after: int
     taps: NDArray[np.float64]
 
+    def delay_ms(self, fs_hz: float) -> float:
+        """Return the longest wait of an output for its last device sample at the device rate fs_hz."""
+        return self.after * 1000.0 / fs_hz
+
     def first_output(self, sample: int) -> int:
         """Return the first analysis index whose position is at or after device ``sample``."""
         return -((-sample * self.up) // self.down)
 
     def outputs_before(self, end_sample: int) -> int:
         """Return how many analysis samples (from index 0) are complete when device samples < end_sample are known."""
-        # floor(m * down / up) + after <= end_sample - 1
         return max(0, -(-(end_sample - self.after) * self.up // self.down))
 
     def device_sample(self, position: float) -> float:
@@ -173,7 +176,15 @@ class ResamplerBank:
         if last > first:
             # Indices relative to a multiple of `down`, so that the kernel's products stay small integers.
             turns = first // plan.up
-            _polyphase(data, start - turns * plan.down, first - turns * plan.up, plan.taps, plan.before, plan.down, out)
+            _polyphase(
+                data,
+                start - turns * plan.down,
+                first - turns * plan.up,
+                plan.taps,
+                plan.before,
+                plan.down,
+                out,
+            )
         self.next_index = last
         self._tail = data[:, data.shape[1] - self._keep :].copy()
         return out

@@ -79,7 +79,9 @@ class VitalsWindow:
 
     """
 
-    def __init__(self, *, window_s: float = WINDOW_S, max_age_s: Mapping[int, float] = SPOT_MAX_AGE_S) -> None:
+    def __init__(
+        self, *, window_s: float = WINDOW_S, max_age_s: Mapping[int, float] = SPOT_MAX_AGE_S
+    ) -> None:
         self._window_s = window_s
         self._max_age_s = dict(max_age_s)
         self._values: dict[Code, deque[tuple[int, float]]] = {}
