@@ -1,0 +1,50 @@
+// Requests to the API, with the token where the service asks for one.
+
+const KEY = 'vitalwire.token';
+
+/** An answer that is not the one asked for; `message` says what and how to fix it. */
+export class ApiError extends Error {
+  constructor(status, problem) {
+    super([problem.detail, problem.fix].filter(Boolean).join(': ') || `the service answered ${status}`);
+    this.status = status;
+  }
+}
+
+export const token = () => sessionStorage.getItem(KEY);
+export const keepToken = (value) => sessionStorage.setItem(KEY, value);
+
+async function ask(path, options = {}) {
+  const headers = new Headers(options.headers);
+  if (token()) headers.set('Authorization', `Bearer ${token()}`);
+  const answer = await fetch(path, { ...options, headers, cache: 'no-store' });
+  if (!answer.ok) throw new ApiError(answer.status, await answer.json().catch(() => ({})));
+  return answer.json();
+}
+
+export const service = () => ask('/api/v1/service');
+
+const range = (startNs, endNs) => `start_ns=${startNs}&end_ns=${endNs}`;
+
+/** Waveform of a channel between two exact times (BigInt). */
+export const strip = (device, code, startNs, endNs) =>
+  ask(`/api/v1/devices/${encodeURIComponent(device)}/strip?code=${code}&${range(startNs, endNs)}`);
+
+/** Numbers of a device between two exact times (BigInt). */
+export const vitals = (device, startNs, endNs) =>
+  ask(`/api/v1/devices/${encodeURIComponent(device)}/vitals?${range(startNs, endNs)}`);
+
+/** Take an alarm: who, and for how many seconds. */
+export const acknowledge = (id, by, forS) =>
+  ask(`/api/v1/alarms/${encodeURIComponent(id)}/acknowledge`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ by, for_s: forS }),
+  });
+
+/** Subprotocols of the live WebSocket: ours, and the token where there is one. */
+export function protocols() {
+  if (!token()) return ['vitalwire.v1'];
+  const bytes = new TextEncoder().encode(token());
+  const packed = btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+  return ['vitalwire.v1', `vitalwire.bearer.${packed}`];
+}

@@ -1,0 +1,45 @@
+// The last quarter of an hour of the fast numbers, each on its own fixed scale; a gap stays a gap.
+
+import { fit } from './paper.js';
+import { HR, RESP, SPO2 } from './numbers.js';
+
+const SPAN_MS = 900000;
+const GAP_MS = 15000;
+const LINES = [
+  { code: SPO2, low: 70, high: 100, colour: '#4cd4f5' },
+  { code: HR, low: 30, high: 180, colour: '#3df28b' },
+  { code: RESP, low: 0, high: 45, colour: '#f3e36b' },
+];
+
+/** Draw the trends of `patient` up to `now` on `canvas`. */
+export function drawTrend(canvas, patient, now) {
+  const { width, height } = fit(canvas);
+  if (width === 0 || height === 0) return;
+  const context = canvas.getContext('2d');
+  const x = (t) => width - ((now - t) * width) / SPAN_MS;
+  context.font = '10px system-ui, sans-serif';
+  context.fillStyle = 'rgba(150, 175, 168, 0.75)';
+  context.strokeStyle = 'rgba(126, 178, 160, 0.14)';
+  context.beginPath();
+  for (let minutes = 5; minutes < 15; minutes += 5) {
+    const at = Math.round(x(now - minutes * 60000)) + 0.5;
+    context.moveTo(at, 0);
+    context.lineTo(at, height);
+    context.fillText(`\u2212${minutes} min`, at + 3, height - 3);
+  }
+  context.stroke();
+  for (const line of LINES) {
+    const y = (value) => height - 3 - ((Math.min(Math.max(value, line.low), line.high) - line.low) * (height - 6)) / (line.high - line.low);
+    context.beginPath();
+    let before = null;
+    for (const point of patient.trend.get(line.code) ?? []) {
+      if (point.t < now - SPAN_MS) continue;
+      if (before === null || point.t - before > GAP_MS) context.moveTo(x(point.t) - 1, y(point.value));
+      context.lineTo(x(point.t), y(point.value));
+      before = point.t;
+    }
+    context.strokeStyle = line.colour;
+    context.lineWidth = 1.3;
+    context.stroke();
+  }
+}
