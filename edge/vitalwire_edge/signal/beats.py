@@ -80,7 +80,7 @@ def _best_correlation(x: NDArray[np.float64], y: NDArray[np.float64], half: int,
             yy += b * b
             xy += a * b
         if xx > 0.0 and yy > 0.0:
-            best = max(best, xy / np.sqrt(xx * yy))
+            best = max(best, xy / float(np.sqrt(xx * yy)))
     return best
 
 
