@@ -1,0 +1,208 @@
+"""Lethal rhythms: asystole, ventricular fibrillation or flutter, ventricular tachycardia.
+
+Poor signal quality never suppresses these rules. Each ends only on evidence of another rhythm: a lead that comes off or
+a signal that stops leaves the alarm open.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import isnan
+from typing import Final
+
+import numpy as np
+
+from vitalwire_edge.alarms.change import NS_PER_S, AlarmChange, Ended, Finding, Verdict
+from vitalwire_edge.alarms.config import AsystoleConfig, FibrillationVfConfig, VentricularTachycardiaConfig
+from vitalwire_edge.signal.chain import Beat, SignalSecond
+from vitalwire_edge.signal.ventricular import WINDOW_S, VentricularDetector
+
+ASYSTOLE: Final = "asystole/1"
+FIBRILLATION: Final = "ventricular_fibrillation/1"
+TACHYCARDIA: Final = "ventricular_tachycardia/1"
+
+MISSING_RESET_S: Final = 3
+"""Seconds without samples after which the wait for a QRS starts anew: what happened in the gap is not known."""
+
+_OWN_BEATS: Final = 40
+_OWN_SHARE: Final = 0.35
+
+
+class QrsGate:
+    """Which detected beats count as QRS complexes for asystole.
+
+    All of more than `min_qrs_uv`; smaller ones only where the patient's own beats are that small, so that neither P
+    waves nor noise pass for a heart beat, and a low-voltage ECG is no asystole.
+    """
+
+    def __init__(self, min_qrs_uv: float) -> None:
+        self._min_uv = min_qrs_uv
+        self._own_uv: deque[float] = deque(maxlen=_OWN_BEATS)
+
+    def passes(self, beat: Beat) -> bool:
+        """Judge one beat, and learn the patient's amplitudes from it."""
+        amplitude_uv = abs(beat.amplitude_uv)
+        if isnan(amplitude_uv):
+            return True
+        ready = len(self._own_uv) >= _OWN_BEATS // 4
+        floor_uv = self._min_uv
+        if ready:
+            floor_uv = min(floor_uv, _OWN_SHARE * float(np.median(self._own_uv)))
+        if amplitude_uv >= floor_uv or (not ready and beat.quality >= 0.5):
+            self._own_uv.append(amplitude_uv)
+        return amplitude_uv >= floor_uv
+
+
+class AsystoleRule:
+    """No QRS for `pause_s`, on any signal with the lead on: a flat line, P waves only, or low-amplitude noise."""
+
+    def __init__(self, config: AsystoleConfig) -> None:
+        self._config = config
+        self._gate = QrsGate(config.min_qrs_uv)
+        self._since_ns: int | None = None
+        self._missing_s = 0
+        self._missing_run = 0
+        self._qrs_ns: deque[int] = deque(maxlen=config.recovered_beats)
+
+    def on_beat(self, beat: Beat, r_ns: int) -> bool:
+        """Take one beat; return whether it counts as a QRS complex."""
+        counts = self._gate.passes(beat)
+        if counts:
+            self._since_ns = r_ns
+            self._missing_s = 0
+            self._qrs_ns.append(r_ns)
+        return counts
+
+    def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
+        """Judge at the end of a second, when every beat in it has been given."""
+        end_ns = start_ns + NS_PER_S
+        if second.lead_off:
+            self._since_ns = None
+            self._qrs_ns.clear()
+            return None
+        if not second.valid:
+            self._missing_s += 1
+            self._missing_run += 1
+            if self._missing_run >= MISSING_RESET_S:
+                self._since_ns = None
+            return None
+        self._missing_run = 0
+        if self._since_ns is None:
+            self._since_ns = start_ns
+            self._missing_s = 0
+        config = self._config
+        full = len(self._qrs_ns) == config.recovered_beats
+        if full and self._qrs_ns[0] > end_ns - config.recovered_s * NS_PER_S:
+            return Ended("QRS complexes again")
+        pause_s = (end_ns - self._since_ns) / NS_PER_S - self._missing_s
+        if pause_s < config.pause_s:
+            return None
+        return Finding(
+            kind="asystole",
+            priority="high",
+            onset_ns=self._since_ns,
+            text=f"Asystole: no QRS for {pause_s:.1f} s",
+            rule=ASYSTOLE,
+            value=pause_s,
+            limit=config.pause_s,
+        )
+
+
+class VentricularFibrillationRule:
+    """Fibrillation or flutter in `confirm_s` of the last `of_s` windows of 5 s."""
+
+    def __init__(self, config: FibrillationVfConfig) -> None:
+        self._config = config
+        self._detector = VentricularDetector()
+        self._votes: deque[bool] = deque(maxlen=config.of_s)
+        self._clear = 0
+
+    def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
+        """Judge the window that ends with this second."""
+        window = self._detector.push(second.ecg_uv)
+        if window is None:
+            self._votes.clear()
+            self._clear = 0
+            return None
+        positive = window.fibrillating
+        self._votes.append(positive)
+        self._clear = 0 if positive else self._clear + 1
+        if positive and sum(self._votes) >= self._config.confirm_s:
+            windows_s = WINDOW_S + self._config.confirm_s - 1
+            per_min = 60 * window.dominant_hz
+            return Finding(
+                kind="ventricular_fibrillation",
+                priority="high",
+                onset_ns=start_ns + NS_PER_S - windows_s * NS_PER_S,
+                text=f"Ventricular fibrillation or flutter, about {per_min:.0f}/min",
+                rule=FIBRILLATION,
+                value=per_min,
+            )
+        if self._clear >= self._config.recovered_s:
+            return Ended("No ventricular fibrillation")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    r_ns: int
+    rr_s: float
+    ventricular: bool
+
+
+class VentricularTachycardiaRule:
+    """A run of ventricular beats at or above a rate.
+
+    Ventricular: unlike the patient's own reference beat, or wide and not quite like it. The running reference follows a
+    long tachycardia after a while, so the alarm does not end when beats look like the reference again, but when they
+    are also slower than the run was.
+
+    Args:
+        config: run length and rate.
+        before: the alarm that was open before a restart.
+
+    """
+
+    UNLIKE: Final = 0.5
+    """Correlation below which a QRS is not the patient's own (own beats: above 0.75 in 95 of 100 on every record)."""
+
+    NOT_QUITE: Final = 0.85
+    SLOWER: Final = 0.85
+
+    def __init__(self, config: VentricularTachycardiaConfig, before: AlarmChange | None = None) -> None:
+        self._config = config
+        self._beats: deque[_Seen] = deque(maxlen=max(config.run_beats, config.recovered_beats))
+        self._run_rate = before.value if before is not None and before.value is not None else 0.0
+
+    def on_beat(self, beat: Beat, r_ns: int) -> Verdict:
+        """Judge the run that ends with this beat."""
+        config = self._config
+        if isnan(beat.rr_s):
+            self._beats.clear()
+        self._beats.append(_Seen(r_ns, beat.rr_s, self._is_ventricular(beat)))
+        seen = list(self._beats)
+        run = seen[-config.run_beats :]
+        if len(run) == config.run_beats and all(b.ventricular for b in run):
+            rate = 60 * (len(run) - 1) * NS_PER_S / (run[-1].r_ns - run[0].r_ns)
+            if rate >= config.rate:
+                self._run_rate = max(rate, self._run_rate)
+                return Finding(
+                    kind="ventricular_tachycardia",
+                    priority="high",
+                    onset_ns=run[0].r_ns,
+                    text=f"Ventricular tachycardia: {len(run)} wide beats or more at {rate:.0f}/min",
+                    rule=TACHYCARDIA,
+                    value=rate,
+                    limit=config.rate,
+                )
+        last = seen[-config.recovered_beats :]
+        if len(last) == config.recovered_beats and not any(b.ventricular for b in last):
+            rate = 60 * (len(last) - 1) * NS_PER_S / (last[-1].r_ns - last[0].r_ns)
+            if rate < max(config.rate, self.SLOWER * self._run_rate):
+                self._run_rate = 0.0
+                return Ended(f"Rhythm of {rate:.0f}/min without ventricular beats")
+        return None
+
+    def _is_ventricular(self, beat: Beat) -> bool:
+        if isnan(beat.reference_corr):
+            return beat.wide
+        return beat.reference_corr < self.UNLIKE or (beat.wide and beat.reference_corr < self.NOT_QUITE)
