@@ -12,8 +12,11 @@ _WRONG_USE = 2
 _OWN_PACKAGES = frozenset({"vitalwire_edge", "vitalwire_cloud", "vitalwire_sim"})
 
 
-def build() -> tuple[typer.Typer, dict[str, str]]:
-    """The command with everything that can be imported, and per command left out the module it lacks."""
+def build(wanted: str | None = None) -> tuple[typer.Typer, dict[str, str]]:
+    """The command with everything that can be imported, and per command left out the module it lacks.
+
+    With `wanted` only that sub-command is imported, so a gateway never loads the cloud's parts.
+    """
     app = typer.Typer(
         name="vitalwire",
         help="Edge-to-cloud telemetry for remote patient monitoring. Not a certified medical device.",
@@ -23,7 +26,10 @@ def build() -> tuple[typer.Typer, dict[str, str]]:
     )
     app.callback(invoke_without_command=True)(_main)
     missing: dict[str, str] = {}
-    for entry in sorted(importlib.metadata.entry_points(group=_GROUP), key=lambda e: e.name):
+    entries = sorted(importlib.metadata.entry_points(group=_GROUP), key=lambda e: e.name)
+    if wanted in {entry.name for entry in entries}:
+        entries = [entry for entry in entries if entry.name == wanted]
+    for entry in entries:
         try:
             command = entry.load()
         except ModuleNotFoundError as error:
@@ -43,8 +49,8 @@ def _main(*, version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or configuration."""
-    app, missing = build()
     wanted = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    app, missing = build(wanted)
     if wanted in missing:
         extra = {"broker": "cloud", "demo": "sim", "data": "sim"}.get(wanted, wanted)
         typer.echo(f"vitalwire {wanted}: needs {missing[wanted]!r}, install vitalwire[{extra}]", err=True)
