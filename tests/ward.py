@@ -233,6 +233,7 @@ class Ward:
         self.desk = WardDesk(self.hub)
         self.about = About()
         self.beds: dict[str, Bed] = {}
+        self.start_ns = 0
 
     def bed(
         self,

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from litestar import Router, get, post
-from litestar.params import Body, Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import Guard
 
 from vitalwire_cloud.alerts.alarm import Alarm
@@ -34,8 +34,8 @@ from vitalwire_cloud.web.views import (
 MAX_ALARMS: Final = 1000
 _NS: Final = 1_000_000_000
 
-StartNs = Annotated[int, Parameter(ge=0, le=2**63 - 1, description="First nanosecond UTC, included.")]
-EndNs = Annotated[int, Parameter(ge=0, le=2**63 - 1, description="Last nanosecond UTC, excluded.")]
+StartNs = Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="First nanosecond UTC, included.")]
+EndNs = Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="Last nanosecond UTC, excluded.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def api_router(
         ]
 
     @get("/devices/{device:str}/strip", sync_to_thread=True, summary="Waveform, cut at gaps (at most 10 min)")
-    def strip(device: str, code: int, start_ns: StartNs, end_ns: EndNs) -> StripView:
+    def strip(device: FromPath[str], code: FromQuery[int], start_ns: StartNs, end_ns: EndNs) -> StripView:
         STRIP.check(start_ns, end_ns)
         _known_wave(known(device), code)
         segments = [
@@ -110,19 +110,19 @@ def api_router(
         )
 
     @get("/devices/{device:str}/vitals", sync_to_thread=True, summary="Numbers (at most 2 h)")
-    def vitals(device: str, start_ns: StartNs, end_ns: EndNs) -> list[VitalView]:
+    def vitals(device: FromPath[str], start_ns: StartNs, end_ns: EndNs) -> list[VitalView]:
         VITAL_RANGE.check(start_ns, end_ns)
         known(device)
         return [vital_view(point) for point in store.vitals(device, start_ns, end_ns)]
 
     @get("/devices/{device:str}/rollups", sync_to_thread=True, summary="Minutes of numbers (at most 7 days)")
-    def rollups(device: str, start_ns: StartNs, end_ns: EndNs) -> list[RollupView]:
+    def rollups(device: FromPath[str], start_ns: StartNs, end_ns: EndNs) -> list[RollupView]:
         ROLLUP_RANGE.check(start_ns, end_ns)
         known(device)
         return [rollup_view(minute) for minute in store.rollups(device, start_ns, end_ns)]
 
     @get("/devices/{device:str}/beats", sync_to_thread=True, summary="Heart beats (at most 2 h)")
-    def beats(device: str, start_ns: StartNs, end_ns: EndNs) -> list[BeatView]:
+    def beats(device: FromPath[str], start_ns: StartNs, end_ns: EndNs) -> list[BeatView]:
         BEAT_RANGE.check(start_ns, end_ns)
         known(device)
         return [beat_view(beat) for beat in store.beats(device, start_ns, end_ns)]
@@ -138,8 +138,8 @@ def api_router(
 def _alarm_routes(desk: Desk) -> list[Callable[..., object]]:
     @get("/alarms", sync_to_thread=True, summary="Alarms, newest first")
     def alarms(
-        open_only: Annotated[bool, Parameter(query="open", description="Leave out cleared alarms.")] = True,
-        limit: Annotated[int, Parameter(ge=1, le=MAX_ALARMS)] = 200,
+        open_only: Annotated[bool, QueryParameter(name="open", description="Leave out cleared alarms.")] = True,
+        limit: Annotated[int, QueryParameter(ge=1, le=MAX_ALARMS)] = 200,
     ) -> list[Alarm]:
         newest = sorted(desk.list(open_only), key=lambda alarm: alarm.raised_ns, reverse=True)
         return newest[:limit]
@@ -151,7 +151,7 @@ def _alarm_routes(desk: Desk) -> list[Callable[..., object]]:
         status_code=HTTPStatus.OK,
         summary="Take an alarm",
     )
-    def acknowledge(alarm_id: str, data: Annotated[Acknowledgement, Body()]) -> Alarm:
+    def acknowledge(alarm_id: FromPath[str], data: JSONBody[Acknowledgement]) -> Alarm:
         alarm = desk.get(alarm_id)
         if alarm is None:
             raise ProblemError(

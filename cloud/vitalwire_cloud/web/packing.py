@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vitalwire_cloud.live import WaveEvent
 from vitalwire_cloud.store.interface import Segment
+from vitalwire_edge.wire.messages import Flag
 
 FRAME_VERSION: Final = 1
 WAVES: Final = 1
@@ -44,12 +45,15 @@ def pack_waves(frame: int, now_ns: int, blocks: list[tuple[int, WaveEvent]]) -> 
 def segments_as_waves(
     device: str, code: int, scale: float | None, segments: Iterable[Segment]
 ) -> list[WaveEvent]:
-    """Stored segments as int16 again, with the channel's own `scale` or, where unknown, one that fits."""
+    """Stored segments as int16 again, flagged as history, with the channel's own `scale` or, where unknown, one that
+    fits.
+    """
     waves = []
     for segment in segments:
         step = scale if scale is not None else _fitting_scale(segment.samples)
         samples = np.clip(np.rint(segment.samples / step), -32768, 32767).astype(np.int16)
-        waves.append(WaveEvent(device, code, segment.start_ns, segment.rate_hz, step, samples, segment.flags))
+        flags = segment.flags | Flag.HISTORY
+        waves.append(WaveEvent(device, code, segment.start_ns, segment.rate_hz, step, samples, flags))
     return waves
 
 

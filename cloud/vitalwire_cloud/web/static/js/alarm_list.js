@@ -122,14 +122,15 @@ export class AlarmPanel {
     }
     const waiting = open.filter((alarm) => alarm.state !== 'acknowledged').length;
     const rest = waiting - (top.state === 'acknowledged' ? 0 : 1);
-    const parts = [SIGNS[top.priority], top.text, where(top), spanText(this.#clock.now() - since(top)),
+    const more = [where(top), spanText(this.#clock.now() - since(top)),
       top.state === 'latched' ? 'latched' : top.state === 'acknowledged' ? `taken by ${top.acknowledged_by}` : '',
-      rest > 0 ? `+${rest} more` : ''].filter(Boolean);
-    const said = parts.join('\u2002\u00b7\u2002');
+      rest > 0 ? `${rest} more` : ''].filter(Boolean).join('\u2002\u00b7\u2002');
+    const said = `${top.alarm_id} ${more}`;
     if (banner.dataset.said === said && banner.childElementCount > 0) return;
     banner.dataset.said = said;
     banner.replaceChildren(el('button', { type: 'button', class: 'banner-text',
-      onclick: () => (top.device ? this.#actions.open(top.device) : this.#drawer(true)) }, said));
+      onclick: () => (top.device ? this.#actions.open(top.device) : this.#drawer(true)) },
+    el('strong', {}, `${SIGNS[top.priority]} ${top.text}`), el('span', {}, more)));
     if (top.state !== 'acknowledged') {
       banner.append(el('button', { type: 'button', class: 'take', onclick: () => this.take(top) }, 'Acknowledge'));
     }

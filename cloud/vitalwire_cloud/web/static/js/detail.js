@@ -28,7 +28,7 @@ export class Detail {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
       delay: el('span', { class: 'detail-delay' }),
-      trend: el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last 15 minutes' }),
+      trend: el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last minutes' }),
       alarms: el('div', { class: 'detail-alarms' }),
     };
     this.#parts = parts;
@@ -39,7 +39,7 @@ export class Detail {
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
-      el('section', { class: 'detail-trend' }, el('h3', {}, 'Last 15 minutes'), parts.trend),
+      el('section', { class: 'detail-trend' }, el('h3', {}, 'Trend'), parts.trend),
       el('section', { class: 'detail-onsets' }, el('h3', {}, 'Alarms'), parts.alarms));
   }
 

@@ -122,7 +122,7 @@ function layOut() {
   const nodes = names.map((name) => tiles.get(name).node);
   if (nodes.some((node, i) => wall.children[i] !== node) || wall.children.length !== nodes.length) wall.replaceChildren(...nodes);
   if (names.length === 0) wall.replaceChildren(el('p', { class: 'wall-none' }, 'No wearable has announced itself yet.'));
-  mark(wall, 'count', names.length <= 1 ? '1' : names.length <= 4 ? '4' : names.length <= 9 ? '9' : '16');
+  mark(wall, 'count', names.length <= 1 ? '1' : names.length <= 4 ? '4' : names.length <= 8 ? '8' : 'many');
 }
 
 function route() {

@@ -58,7 +58,7 @@ export function drawGrid(canvas, strength = 1) {
   if (!paper.grid) return;
   const mm = paper.pxPerMm;
   const zero = Math.round(height / 2);
-  for (const [every, colour] of [[1, `rgba(126, 178, 160, ${0.085 * strength})`], [5, `rgba(126, 178, 160, ${0.2 * strength})`]]) {
+  for (const [every, colour] of [[1, `rgba(126, 178, 160, ${0.07 * strength})`], [5, `rgba(126, 178, 160, ${0.2 * strength})`]]) {
     if (every * mm < 3) continue;
     context.beginPath();
     for (let i = 0; i * mm <= width; i += every) {

@@ -9,7 +9,7 @@ import { spanText } from './time.js';
 
 export class Tile {
   #parts;
-  #trend = el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last 15 minutes' });
+  #trend = el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last minutes' });
 
   constructor(patient, open) {
     this.patient = patient;

@@ -1,9 +1,10 @@
-// The last quarter of an hour of the fast numbers, each on its own fixed scale; a gap stays a gap.
+// The fast numbers of the last minutes, each on its own fixed scale; a gap stays a gap.
 
 import { fit } from './paper.js';
 import { HR, RESP, SPO2 } from './numbers.js';
 
-const SPAN_MS = 900000;
+const SPANS_MS = [180000, 540000, 900000]; // each a whole number of minutes in three parts
+
 const GAP_MS = 15000;
 const LINES = [
   { code: SPO2, low: 70, high: 100, colour: '#4cd4f5' },
@@ -16,16 +17,19 @@ export function drawTrend(canvas, patient, now) {
   const { width, height } = fit(canvas);
   if (width === 0 || height === 0) return;
   const context = canvas.getContext('2d');
-  const x = (t) => width - ((now - t) * width) / SPAN_MS;
+  const oldest = Math.min(now, ...LINES.map(({ code }) => patient.trend.get(code)?.[0]?.t ?? now));
+  const span = SPANS_MS.find((ms) => now - oldest <= ms) ?? SPANS_MS.at(-1);
+  const x = (t) => width - ((now - t) * width) / span;
   context.font = '10px system-ui, sans-serif';
   context.fillStyle = 'rgba(150, 175, 168, 0.75)';
   context.strokeStyle = 'rgba(126, 178, 160, 0.14)';
   context.beginPath();
-  for (let minutes = 5; minutes < 15; minutes += 5) {
+  const step = span / 180000; // minutes: a third of what is shown
+  for (let minutes = step; minutes < 3 * step; minutes += step) {
     const at = Math.round(x(now - minutes * 60000)) + 0.5;
     context.moveTo(at, 0);
     context.lineTo(at, height);
-    context.fillText(`\u2212${minutes} min`, at + 3, height - 3);
+    context.fillText(`\u2212${Math.round(minutes * 10) / 10} min`, at + 3, height - 3);
   }
   context.stroke();
   for (const line of LINES) {
@@ -33,7 +37,7 @@ export function drawTrend(canvas, patient, now) {
     context.beginPath();
     let before = null;
     for (const point of patient.trend.get(line.code) ?? []) {
-      if (point.t < now - SPAN_MS) continue;
+      if (point.t < now - span) continue;
       if (before === null || point.t - before > GAP_MS) context.moveTo(x(point.t) - 1, y(point.value));
       context.lineTo(x(point.t), y(point.value));
       before = point.t;
