@@ -14,7 +14,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     `active`: the condition holds and nobody acknowledged. `acknowledged`: the condition holds, somebody took it, until
     `acknowledged_until_ns`. `latched`: the condition ended before anybody acknowledged. `cleared`: ended and seen.
-    `device` is None for alarms about a gateway. `stored_ns` is when the cloud had it durably.
+    `device` is None for alarms about a gateway. `stored_ns` is when the cloud had it durably,
+    `escalated_ns` when it had waited too long for somebody.
     """
 
     alarm_id: str
@@ -36,3 +37,4 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_by: str | None = None
     acknowledged_ns: int | None = None
     acknowledged_until_ns: int | None = None
+    escalated_ns: int | None = None

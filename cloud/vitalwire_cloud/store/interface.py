@@ -38,15 +38,35 @@ class Item:
     message: WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage | Skip
     received_ns: int
 
+    @property
+    def series(self) -> "SeriesKey":
+        """What its sequence number counts in."""
+        return SeriesKey(self.gateway, self.device, self.stream, self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesKey:
+    """A stream of one device in one session of its gateway: what sequence numbers count."""
+
+    gateway: str
+    device: str
+    stream: Stream
+    session: str
+
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A message that cannot be stored: kept with its reason, counted as committed where its sequence is known."""
+    """A message that cannot be stored: kept with its reason.
+
+    Where its place is known (`series` and `seq`) it counts as committed, so that its gateway lets go of it.
+    """
 
     topic: str
     payload: bytes
     reason: str
     received_ns: int
+    series: SeriesKey | None = None
+    seq: int | None = None
 
 
 @dataclass(slots=True)
@@ -131,6 +151,30 @@ class StreamAudit:
     latency_ms: list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAlarm:
+    """An alarm message in the order in which it was stored: `position` only grows.
+
+    `device` is empty for an alarm about a gateway itself.
+    """
+
+    position: int
+    gateway: str
+    device: str
+    message: AlarmMessage
+    stored_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """Totals over the life of the store. `quarantine_dropped` had to make room for newer ones."""
+
+    conflicts: int
+    duplicates: int
+    quarantined: int
+    quarantine_dropped: int
+
+
 class Store(Protocol):
     """A time-series store with a ledger. Thread-safe. `write` is atomic and durable when it returns.
 
@@ -164,6 +208,18 @@ class Store(Protocol):
 
     def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
         """Beats of [start_ns, end_ns) in order of time."""
+
+    def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
+        """At most `limit` alarm messages behind position `after`, in order."""
+
+    def quarantine(self, limit: int) -> list[Quarantined]:
+        """The newest messages that were set aside."""
+
+    def counts(self) -> StoreCounts:
+        """Totals of what was not stored as it came."""
+
+    def identity(self) -> str:
+        """Random name of this store, drawn when it was made; positions mean nothing in another one."""
 
     def audit(self) -> list[StreamAudit]:
         """Read everything back and count it, for the proof that nothing was lost or stored twice."""

@@ -1,0 +1,135 @@
+"""`vitalwire cloud ...`: run the service, prove what is stored, look at what was set aside."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+import typer
+
+from vitalwire_cloud import proof
+from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
+from vitalwire_cloud.service import ServiceError, serve
+from vitalwire_cloud.store.interface import StoreError
+from vitalwire_cloud.store.reading import StoreReader
+from vitalwire_edge.process import config as layers
+from vitalwire_edge.process import logs
+from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.process.shutdown import stop_on_signals
+
+log = structlog.get_logger()
+
+app = typer.Typer(no_args_is_help=True, help="The cloud service: ingest, store, alarm desk, web page.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
+app.add_typer(quarantine_app, name="quarantine")
+
+_DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the service's data.", metavar="DIR")]
+
+
+@app.command(
+    epilog="Example: vitalwire cloud run --broker 127.0.0.1:1883 --data-dir ./data --web 127.0.0.1:8080",
+)
+def run(
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML file.", metavar="FILE")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="One setting, e.g. alerts.escalate_after_s=60; may be repeated.",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    broker: Annotated[str | None, typer.Option(help="Broker to read from.", metavar="HOST:PORT")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for store and alarms.", metavar="DIR")] = None,
+    web: Annotated[str | None, typer.Option(help="Where the page listens.", metavar="HOST:PORT")] = None,
+    keys_dir: Annotated[
+        Path | None, typer.Option(help="Folder with <gateway>.key files.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Run the service until Ctrl-C or SIGTERM; what is queued is stored first."""
+    flags = layers.pairs_of(settings or [])
+    flags |= {"data_dir": _text(data_dir), "keys_dir": _text(keys_dir)}
+    flags |= _address("--broker", broker, "mqtt") | _address("--web", web, "web")
+    loaded = layers.load(CloudConfig, path=config, env_prefix=ENV_PREFIX, flags=flags)
+    logs.setup("cloud", level=loaded.log_level)
+    stop = stop_on_signals()
+    try:
+        serve(loaded, stop)
+    except (ServiceError, StoreError) as error:
+        _fail(error)
+
+
+@app.command(epilog="Example: vitalwire cloud audit --data-dir ./data --json > audit.json")
+def audit(
+    *,
+    data_dir: _DataDir,
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable, with every alarm."),
+    values: bool = typer.Option(False, "--values", help="With --json: the latency of every single message."),
+) -> None:
+    """Read the store back, decode every block and count. Works beside a running service and after a killed one."""
+    try:
+        found = proof.gather(data_dir, with_values=values)
+    except StoreError as error:
+        _fail(error)
+        return
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    for stream in found.streams:
+        late = stream.latency_ms
+        typer.echo(
+            f"{stream.gateway}/{stream.device} {stream.stream} {stream.code or ''}: {stream.messages} messages, "
+            f"{stream.samples} samples, {stream.duplicated} stored twice, {stream.skipped} given up by the gateway, "
+            f"latency p50 {late.p50:.0f} ms, p99 {late.p99:.0f} ms"
+        )
+    typer.echo(
+        f"{len(found.alarms)} alarms, {found.conflicts} conflicts, {found.duplicates} duplicates dropped, "
+        f"{found.quarantined} messages in quarantine"
+    )
+
+
+@quarantine_app.command(
+    "list", epilog="Example: vitalwire cloud quarantine list --data-dir ./data --limit 20"
+)
+def quarantine_list(
+    *,
+    data_dir: _DataDir,
+    limit: int = typer.Option(50, min=1, max=10_000, help="How many, newest first."),
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable, with the payloads in base64."),
+) -> None:
+    """Show what was set aside, and why."""
+    try:
+        reader = StoreReader(data_dir)
+        found = reader.quarantine(limit)
+        reader.close()
+    except StoreError as error:
+        _fail(error)
+        return
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    for message in found:
+        place = "" if message.seq is None else f" seq {message.seq}"
+        typer.echo(
+            f"{message.received_ns} {message.topic}{place} ({len(message.payload)} bytes): {message.reason}"
+        )
+    typer.echo(f"{len(found)} shown")
+
+
+def _fail(error: Exception) -> None:
+    typer.echo(f"vitalwire cloud: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _address(option: str, text: str | None, section: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdigit():
+        raise ConfigError(f"{option} {text!r}: write it as HOST:PORT, e.g. 127.0.0.1:1883")
+    return {f"{section}.host": host.strip("[]"), f"{section}.port": port}

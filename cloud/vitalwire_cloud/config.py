@@ -1,0 +1,110 @@
+"""Configuration of the cloud service: `vitalwire cloud run --config cloud.toml`, environment `VITALWIRE_CLOUD_*`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.process.logs import Level
+from vitalwire_edge.wire.topics import TopicError, identifier
+
+ENV_PREFIX = "VITALWIRE_CLOUD"
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The broker. `group` is the shared subscription that workers of one service have in common."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    client_id: str = "vitalwire-cloud"
+    group: str = "ingest"
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
+    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 500
+
+
+class IngestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Between broker and store. The queue bounds memory: a message has at most 64 KiB."""
+
+    queue_messages: Annotated[int, msgspec.Meta(ge=1)] = 2000
+    batch_messages: Annotated[int, msgspec.Meta(ge=1)] = 500
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
+    commit_interval_s: Seconds = 0.1
+    max_future_s: Seconds = 86_400.0
+
+
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The embedded store lives in `data_dir`. `max_bytes` caps its file."""
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] | None = None
+    quarantine_rows: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+
+
+class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The alarm desk. `url` is any SQLAlchemy URL; by default an SQLite file in `data_dir`."""
+
+    url: str | None = None
+    gateway_silent_s: Seconds = 15.0
+    death_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    escalate_after_s: Seconds = 120.0
+
+
+class WebConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The page and its API. `token_file` holds the bearer token; it is needed beyond this machine."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token_file: str | None = None
+
+
+class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole service. `site` None serves every site of the broker."""
+
+    site: str | None = None
+    data_dir: str = "vitalwire-data"
+    keys_dir: str | None = None
+    log_level: Level = "info"
+    mqtt: MqttConfig = MqttConfig()
+    ingest: IngestConfig = IngestConfig()
+    store: StoreConfig = StoreConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    web: WebConfig = WebConfig()
+
+    def __post_init__(self) -> None:
+        if self.site is not None:
+            try:
+                identifier(self.site, "site")
+            except TopicError as error:
+                raise ValueError(str(error)) from error
+
+    @property
+    def data(self) -> Path:
+        """Folder of store and alarms."""
+        return Path(self.data_dir)
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the gateways' keys."""
+        return Path(self.keys_dir) if self.keys_dir is not None else self.data / "keys"
+
+    @property
+    def desk_url(self) -> str:
+        """Where the desk keeps its alarms."""
+        return self.alerts.url or f"sqlite:///{(self.data / 'desk.sqlite').absolute()}"
+
+
+def read_secret(path: str, what: str) -> str:
+    """Secret in a file. Raises `ConfigError` naming the file when it cannot be read or is empty."""
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from error
+    if not text:
+        raise ConfigError(f"{what} {path} is empty")
+    return text

@@ -1,0 +1,211 @@
+"""The connection to the broker: MQTT 5, manual acknowledgement, one bounded queue between callback and writer."""
+
+import queue
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import paho.mqtt.client as paho
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from vitalwire_cloud import metrics
+from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_edge.wire import WIRE_VERSION
+from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES
+from vitalwire_edge.wire.topics import STREAMS
+
+log = structlog.get_logger()
+
+_QOS: Final = 1
+_MAX_OUTGOING: Final = 1000
+_FULL_POLL_S: Final = 0.25
+_MARGIN_BYTES: Final = 4 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it came; `connection` and `mid` are what acknowledging it needs."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_ns: int
+    connection: int
+    mid: int
+
+
+class BrokerLink:
+    """Receives into `queue` and publishes. Reconnects by itself with growing, randomised pauses.
+
+    The callback only enqueues. When the queue is full it waits, which stops reading from the socket: memory stays
+    bounded, and a broker that gives up on us sends again after the reconnect.
+    """
+
+    def __init__(self, config: MqttConfig, *, site: str | None, queue_messages: int) -> None:
+        self.queue: queue.Queue[Delivery] = queue.Queue(queue_messages)
+        self._config = config
+        self._filters = subscriptions(site, config.group)
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._subscribing: int | None = None
+        self._connection = 0
+        self._problem = "not connected yet"
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=config.client_id, protocol=paho.MQTTv5, manual_ack=True
+        )
+        self._client.max_queued_messages_set(_MAX_OUTGOING)
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        if config.username is not None:
+            password = read_secret(config.password_file, "password file") if config.password_file else None
+            self._client.username_pw_set(config.username, password)
+        if config.ca_file is not None:
+            self._client.tls_set(ca_certs=config.ca_file)
+
+    def start(self) -> None:
+        """Connect in the background and keep connected."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = self._config.receive_maximum
+        properties.MaximumPacketSize = MAX_MESSAGE_BYTES + _MARGIN_BYTES
+        self._spread_reconnects()
+        self._client.connect_async(
+            self._config.host,
+            self._config.port,
+            keepalive=self._config.keepalive_s,
+            clean_start=True,
+            properties=properties,
+        )
+        self._client.loop_start()
+
+    def stop_receiving(self) -> None:
+        """Take nothing more; what is queued stays."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Say goodbye to the broker."""
+        self._stopping.set()
+        self._client.disconnect()
+        self._client.loop_stop()
+        metrics.CONNECTED.set(0)
+
+    def problem(self) -> str | None:
+        """None while subscribed, else what is wrong."""
+        return None if self._connected.is_set() else f"broker {self._address}: {self._problem}"
+
+    def alive(self) -> bool:
+        """Whether the client's own thread runs."""
+        name = f"paho-mqtt-client-{self._config.client_id}"
+        return any(thread.name == name for thread in threading.enumerate())
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is subscribed."""
+        return self._connected.is_set()
+
+    @property
+    def connection(self) -> int:
+        """Counts the connections made so far."""
+        return self._connection
+
+    @property
+    def _address(self) -> str:
+        return f"{self._config.host}:{self._config.port}"
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that `delivery` is dealt with, unless its connection is gone."""
+        if delivery.connection == self._connection and delivery.mid:
+            self._client.ack(delivery.mid, _QOS)
+
+    def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
+        """Publish with QoS 1; False when it was not even queued because there is no connection."""
+        if not self._connected.is_set():
+            return False
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        info = self._client.publish(topic, payload, qos=_QOS, properties=properties)
+        return info.rc == paho.MQTT_ERR_SUCCESS
+
+    def _spread_reconnects(self) -> None:
+        # Many services that lost one broker must not come back in step.
+        self._client.reconnect_delay_set(min_delay=1, max_delay=random.randint(8, 16))
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        _p: Properties | None,
+    ) -> None:
+        self._connection += 1
+        if reason.is_failure:
+            self._problem = f"refused: {reason}"
+            log.error("broker_refused", broker=self._address, reason=str(reason))
+            return
+        options = SubscribeOptions(qos=_QOS)
+        _, self._subscribing = client.subscribe([(topic_filter, options) for topic_filter in self._filters])
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _p: Properties | None
+    ) -> None:
+        if mid != self._subscribing:
+            return
+        refused = [f for f, reason in zip(self._filters, reasons, strict=False) if reason.is_failure]
+        if refused:
+            self._problem = f"subscription refused: {', '.join(refused)}"
+            log.error("broker_refused_subscription", broker=self._address, filters=refused)
+            return
+        self._connected.set()
+        metrics.CONNECTED.set(1)
+        log.info("broker_connected", broker=self._address)
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        self._spread_reconnects()
+        self._problem = "no answer"
+        log.warning("broker_unreachable", broker=self._address)
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _data: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _p: Properties | None,
+    ) -> None:
+        self._connected.clear()
+        metrics.CONNECTED.set(0)
+        self._spread_reconnects()
+        self._problem = f"connection lost: {reason}"
+        if not self._stopping.is_set():
+            log.warning("broker_lost", broker=self._address, reason=str(reason))
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        mid = message.mid if message.qos else 0
+        delivery = Delivery(
+            message.topic, bytes(message.payload), message.retain, time.time_ns(), self._connection, mid
+        )
+        while not self._stopping.is_set():
+            try:
+                self.queue.put(delivery, timeout=_FULL_POLL_S)
+            except queue.Full:
+                continue
+            return
+
+
+def subscriptions(site: str | None, group: str) -> list[str]:
+    """Topic filters: data shared between the workers of `group`, state to every one of them."""
+    head = f"v{WIRE_VERSION}/{site or '+'}/+"
+    shared = [f"$share/{group}/{head}/+/{stream}" for stream in STREAMS]
+    state = [f"{head}/{verb}" for verb in ("birth", "death", "status")]
+    return [*shared, *state, f"{head}/+/birth", f"{head}/+/death"]

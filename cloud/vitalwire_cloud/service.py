@@ -1,0 +1,183 @@
+"""The cloud service in one process: ingest and alarm desk on threads, the web in the main thread."""
+
+import importlib.metadata
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import uvicorn
+
+from vitalwire_cloud.alerts.desk import AlarmDesk
+from vitalwire_cloud.config import CloudConfig, read_secret
+from vitalwire_cloud.ingest.commits import CommitTeller
+from vitalwire_cloud.ingest.keys import KeyRing
+from vitalwire_cloud.ingest.link import BrokerLink
+from vitalwire_cloud.ingest.pipeline import Pipeline
+from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.store.embedded import EmbeddedStore
+from vitalwire_cloud.web.access import UnsafeBindError, require_token
+from vitalwire_cloud.web.app import create_app
+from vitalwire_edge.process.config import ConfigError
+
+log = structlog.get_logger()
+
+_DRAIN_S: Final = 10.0
+_WATCH_S: Final = 0.5
+_WEB_GOODBYE_S: Final = 2
+
+
+class ServiceError(Exception):
+    """The service cannot run, or ended because a part of it failed; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The parts of a service at work, and what its probes say."""
+
+    site: str
+    version: str
+    store: EmbeddedStore
+    desk: AlarmDesk
+    hub: LiveHub
+    link: BrokerLink
+    pipeline: Pipeline
+
+    def ready(self) -> str | None:
+        """None when data flows from broker to store to staff, else the first reason why not."""
+        return (
+            self.live()
+            or self.pipeline.problem()
+            or self.store.ready()
+            or self.desk.problem()
+            or self.link.problem()
+        )
+
+    def live(self) -> str | None:
+        """None while the process is worth keeping."""
+        dead = None if self.link.alive() else "the broker connection's thread ended"
+        return self.pipeline.failure() or self.desk.failure() or dead
+
+
+@contextmanager
+def started(config: CloudConfig) -> Iterator[Running]:
+    """Store, desk and ingest at work; on leaving the queue is drained into the store.
+
+    Raises `StoreError` when the store cannot be opened and `ConfigError` for secrets that cannot be read.
+    """
+    store = EmbeddedStore(
+        config.data, max_bytes=config.store.max_bytes, quarantine_rows=config.store.quarantine_rows
+    )
+    hub = LiveHub()
+    try:
+        desk = AlarmDesk(
+            store=store,
+            url=config.desk_url,
+            config=config.alerts,
+            on_change=lambda alarms: hub.publish([AlarmEvent(alarm) for alarm in alarms]),
+        )
+        try:
+            link = BrokerLink(config.mqtt, site=config.site, queue_messages=config.ingest.queue_messages)
+            keys = KeyRing(config.keys)
+            teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
+            pipeline = Pipeline(
+                link=link, store=store, teller=teller, hub=hub, watcher=desk, config=config.ingest
+            )
+            desk.start()
+            pipeline.start()
+            link.start()
+            try:
+                yield Running(
+                    config.site or "all sites",
+                    importlib.metadata.version("vitalwire"),
+                    store,
+                    desk,
+                    hub,
+                    link,
+                    pipeline,
+                )
+            finally:
+                link.stop_receiving()
+                if not pipeline.stop(_DRAIN_S):
+                    log.warning("drain_incomplete", effect="gateways send the rest again")
+                link.close()
+        finally:
+            desk.close()
+    finally:
+        store.close()
+
+
+def serve(config: CloudConfig, stop: threading.Event) -> None:
+    """Run until `stop` is set or a signal comes, then drain. Only in the main thread.
+
+    Raises `ServiceError`, `StoreError`, `ConfigError`.
+    """
+    token = _web_token(config.web.host, config.web.token_file)
+    with _bound(config.web.host, config.web.port) as sock, started(config) as running:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(
+                    store=running.store, desk=running.desk, hub=running.hub, info=running, token=token
+                ),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws_per_message_deflate=False,
+                timeout_graceful_shutdown=_WEB_GOODBYE_S,
+            )
+        )
+        failures: list[str] = []
+        guard = threading.Thread(
+            target=_guard, args=(running, server, stop, failures), name="guard", daemon=True
+        )
+        guard.start()
+        host, port = sock.getsockname()[:2]
+        broker = f"{config.mqtt.host}:{config.mqtt.port}"
+        log.info("cloud_listening", web=f"http://{host}:{port}/", broker=broker, data=config.data_dir)
+        # A signal makes the server end cleanly; afterwards it raises the signal again, which sets `stop`.
+        server.run(sockets=[sock])
+        stop.set()
+        guard.join()
+    if failures:
+        raise ServiceError(failures[0])
+    log.info("cloud_stopped")
+
+
+def _guard(running: Running, server: uvicorn.Server, stop: threading.Event, failures: list[str]) -> None:
+    """End the server when asked to, or when a part died that nothing but a restart brings back."""
+    while not stop.wait(_WATCH_S):
+        failure = running.live()
+        if failure is not None:
+            failures.append(failure)
+            log.error("service_failed", reason=failure)
+            break
+    server.should_exit = True
+
+
+def _web_token(host: str, file: str | None) -> str | None:
+    token = None if file is None else read_secret(file, "token file")
+    try:
+        require_token(host, token)
+    except UnsafeBindError as error:
+        raise ConfigError(f"{error} (web.token_file names the file with the token)") from error
+    return token
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Listening socket of the web. Raises `ServiceError` naming the port when it cannot be had."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(128)
+            yield sock
+    except OSError as error:
+        raise ServiceError(
+            f"web port {port} on {host} cannot be used ({error.strerror or error}): stop what holds it "
+            f"(ss -ltnp 'sport = :{port}' shows it) or choose another with --web"
+        ) from error
