@@ -1,0 +1,271 @@
+"""The gateway agent: wires sources, wearables, spool and link together and keeps them running.
+
+Four threads do the work: the source reads, this one decodes and analyses, the spool writes, the link sends. They meet
+in bounded queues; none waits for another but through them.
+"""
+
+import importlib.metadata
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from vitalwire_edge.alarms import AlarmChange
+from vitalwire_edge.announce import Announcer
+from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.config import EdgeConfig, read_key
+from vitalwire_edge.device import Surroundings, Wearable
+from vitalwire_edge.doorkeeper import Doorkeeper
+from vitalwire_edge.link import Link, Presence
+from vitalwire_edge.report import CountersFile, device_reports, write_atomically
+from vitalwire_edge.signal import chain
+from vitalwire_edge.sources.inbox import Inbox, Source
+from vitalwire_edge.sources.tcp import TcpSource
+from vitalwire_edge.spool import Spool, SpoolState
+from vitalwire_edge.spool_file import Entry, SpoolReader
+from vitalwire_edge.wire.messages import (
+    AlarmMessage,
+    DeviceBirth,
+    DeviceDeath,
+    GatewayBirth,
+    GatewayStatus,
+    StreamCommit,
+    decode_json,
+)
+
+log = structlog.get_logger()
+
+_TICK_S: Final = 0.1
+_SECOND_S: Final = 1.0
+_STUCK_S: Final = 15.0
+_RECOVERED_ALARMS: Final = 256
+
+
+class Agent:
+    """A running gateway. Build, `start`, `run` until told to stop.
+
+    Raises `ConfigError` for a key that cannot be read, `SpoolError` for a spool that cannot be opened, and from
+    `start` `SourceError` for an address that cannot be had.
+    """
+
+    def __init__(self, config: EdgeConfig, *, counters_path: Path | None = None) -> None:
+        assert config.key_file is not None
+        self._config = config
+        self._counters_path = counters_path
+        self._counters_failed = False
+        key = read_key(Path(config.key_file))
+        self.clock = GatewayClock(trust_system=config.clock.trust_system, step_s=config.clock.step_s)
+        self.spool = Spool(
+            Path(config.spool.path),
+            self.clock.boot,
+            max_bytes=config.spool.max_bytes,
+            max_age_s=config.spool.max_age_h * 3600,
+            commit_every_s=config.spool.commit_every_ms / 1000,
+            commit_rows=config.spool.commit_rows,
+            pending_rows=config.spool.pending_rows,
+        )
+        self.announcer = Announcer(config.announce)
+        presence = Presence(self._gateway_birth, self._lifecycles, self._gateway_status)
+        self.link = Link(
+            config.mqtt,
+            config.site,
+            config.gateway,
+            key,
+            spool=self.spool,
+            clock=self.clock,
+            presence=presence,
+        )
+        self.inbox = Inbox()
+        self.sources: list[Source] = []
+        if config.sources.tcp.enabled:
+            tcp = config.sources.tcp
+            self.tcp = TcpSource(
+                tcp.host,
+                tcp.port,
+                self.inbox,
+                max_connections=tcp.max_connections,
+                idle_close_s=tcp.idle_close_s,
+            )
+            self.sources.append(self.tcp)
+        self._open_alarms: dict[str, list[AlarmChange]] = {}
+        for device, change in self.spool.open_alarms:
+            self._open_alarms.setdefault(device, []).append(msgspec.msgpack.decode(change, type=AlarmChange))
+        self._around = Surroundings(
+            clock=self.clock,
+            telemetry=config.telemetry,
+            alarms=config.alarms,
+            session=lambda: self.spool.session,
+            put=self.spool.put,
+            on_alarm=self.announcer.on_alarm,
+        )
+        self.door = Doorkeeper(self._wearable)
+        self._turned_s = time.monotonic()
+        self._started = False
+        self.spool.listen(self)
+        self.spool.listen(self.announcer)
+
+    def start(self) -> None:
+        """Start every part; wearables may connect when this returns."""
+        began = time.monotonic()
+        chain.warm()
+        log.info("signal_chain_warm", seconds=round(time.monotonic() - began, 1))
+        self._recover_alarms()
+        self.spool.start()
+        self.announcer.start()
+        for source in self.sources:
+            source.start()
+        self.link.start()
+        self._started = True
+        log.info(
+            "gateway_started",
+            site=self._config.site,
+            gateway=self._config.gateway,
+            session=self.spool.session,
+            synchronised=self.clock.synchronised,
+            backlog_rows=self.spool.state.rows,
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`, then end in order: sources, what is gathered, spool, link."""
+        next_second = time.monotonic()
+        while not stop.is_set():
+            self._turn(_TICK_S)
+            if time.monotonic() >= next_second:
+                next_second = time.monotonic() + _SECOND_S
+                self.clock.poll()
+                self._write_counters()
+        self._end()
+
+    def ready(self) -> str | None:
+        """None when frames can come in and be kept, with or without a link: that is what the spool is for."""
+        if not self._started:
+            return "starting"
+        problems = [source.problem() for source in self.sources]
+        return next((p for p in (*problems, self.spool.state.problem) if p is not None), None)
+
+    def live(self) -> str | None:
+        """None while every thread turns."""
+        if not self._started:
+            return None
+        for name, alive in (
+            ("spool", self.spool.alive()),
+            ("link", self.link.alive()),
+            ("announce", self.announcer.alive()),
+        ):
+            if not alive:
+                return f"the {name} thread ended"
+        stuck_s = time.monotonic() - self._turned_s
+        return f"the agent has been stuck for {stuck_s:.0f} s" if stuck_s > _STUCK_S else None
+
+    def report(self) -> CountersFile:
+        """Everything counted so far."""
+        dropped = {name: wearable.losses() for name, wearable in list(self.door.wearables.items())}
+        counters = Counter(self.link.counters)
+        for source in (self.spool.counters, self.announcer.counters, self.door.dropped):
+            counters.update(source)
+        counters["clock_steps"] += self.clock.steps
+        counters["alarm_rule_failures"] += sum(w.alarm_failures for w in list(self.door.wearables.values()))
+        return CountersFile(
+            site=self._config.site,
+            gateway=self._config.gateway,
+            session=self.spool.session,
+            at_ns=self.clock.now().utc_ns,
+            spool_rows=self.spool.state.rows,
+            counters={name: count for name, count in sorted(counters.items()) if count},
+            devices=device_reports(self.spool.accepted, dropped, dict(self.link.device_bytes)),
+        )
+
+    def spool_state(self) -> SpoolState:
+        """What the spool holds."""
+        return self.spool.state
+
+    def gauges(self) -> dict[str, float]:
+        """Present states for the metrics page."""
+        return {
+            "link_up": float(self.link.up),
+            "unconfirmed": float(self.link.unconfirmed),
+            "clock_synchronised": float(self.clock.synchronised),
+            "alarms_unconfirmed": float(self.announcer.waiting),
+            "wearables_connected": float(sum(w.connected for w in list(self.door.wearables.values()))),
+        }
+
+    def on_stored(self, _stored: list[tuple[Entry, int]]) -> None:
+        """The spool has something new for the link."""
+        self.link.wake()
+
+    def on_confirmed(self, _commits: tuple[StreamCommit, ...]) -> None:
+        """The account has room again."""
+        self.link.wake()
+
+    def _turn(self, timeout_s: float) -> None:
+        for event in self.inbox.take(timeout_s):
+            self.door.handle(event)
+        self._turned_s = time.monotonic()
+        self.door.tick(time.monotonic_ns())
+
+    def _end(self) -> None:
+        log.info("gateway_stopping")
+        for source in self.sources:
+            source.stop()
+        self._turn(0.0)
+        self.door.flush()
+        waiting = threading.Event()
+        until = time.monotonic() + self._config.drain_s
+        while time.monotonic() < until and not (self.spool.idle or (self.spool.written and not self.link.up)):
+            waiting.wait(0.05)
+        self.link.stop()
+        unwritten = self.spool.close()
+        self.announcer.stop()
+        self._write_counters()
+        log.info("gateway_stopped", backlog_rows=self.spool.state.rows, unwritten=unwritten)
+
+    def _wearable(self, name: str) -> Wearable:
+        return Wearable(name, self._around, self._open_alarms.pop(name, ()))
+
+    def _recover_alarms(self) -> None:
+        reader = SpoolReader(self.spool.path)
+        for row in reader.alarms(0, _RECOVERED_ALARMS):
+            self.announcer.recover(row.device, decode_json(row.payload, AlarmMessage))
+        reader.close()
+
+    def _write_counters(self) -> None:
+        if self._counters_path is None:
+            return
+        try:
+            write_atomically(self._counters_path, self.report())
+            self._counters_failed = False
+        except OSError as error:
+            if not self._counters_failed:
+                log.warning("counters_not_written", path=str(self._counters_path), reason=str(error))
+            self._counters_failed = True
+
+    def _gateway_birth(self) -> GatewayBirth:
+        return GatewayBirth(
+            session=self.spool.session,
+            at_ns=self.clock.now().utc_ns,
+            software=importlib.metadata.version("vitalwire"),
+            clock=self.clock.state,
+            devices=tuple(sorted(self.door.wearables)),
+        )
+
+    def _lifecycles(self) -> dict[str, DeviceBirth | DeviceDeath]:
+        known = list(self.door.wearables.items())
+        return {name: wearable.lifecycle for name, wearable in known if wearable.lifecycle is not None}
+
+    def _gateway_status(self) -> GatewayStatus:
+        state = self.spool.state
+        now_ns = time.monotonic_ns()
+        return GatewayStatus(
+            session=self.spool.session,
+            at_ns=self.clock.now().utc_ns,
+            clock=self.clock.state,
+            spool_rows=state.rows,
+            spool_bytes=state.used_bytes,
+            unconfirmed=self.link.unconfirmed,
+            counters=self.report().counters,
+            devices=tuple(w.status(now_ns) for w in list(self.door.wearables.values())),
+        )

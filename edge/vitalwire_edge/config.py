@@ -1,0 +1,167 @@
+"""Configuration of one gateway: every key has a default that works on one machine."""
+
+from pathlib import Path
+
+import msgspec
+
+from vitalwire_edge.alarms import AlarmConfig
+from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.wire.topics import TopicError, identifier
+
+KEY_BYTES = 32
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the configuration."""
+
+
+class TlsConfig(Section, frozen=True):
+    """TLS towards the broker: `ca_file` is what to trust (the system's if absent), the others who we are."""
+
+    enabled: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+class MqttConfig(Section, frozen=True):
+    """The broker and how hard to try. `password_file` holds the password alone; none stands in a configuration."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str | None = None
+    password_file: str | None = None
+    tls: TlsConfig = TlsConfig()
+    keepalive_s: int = 10
+    connect_timeout_s: float = 5.0
+    retry_first_s: float = 0.5
+    retry_max_s: float = 15.0
+    status_every_s: float = 5.0
+    unacknowledged_max: int = 64
+    """Messages the broker may owe us a PUBACK for; its own receive maximum may lower it."""
+    unconfirmed_max: int = 1024
+    """Messages the cloud may owe us a commit for: the flow control."""
+    resend_after_s: float = 10.0
+    backlog_rows_s: float = 400.0
+    """Pace of the backlog while live data goes first."""
+
+
+class SpoolConfig(Section, frozen=True):
+    """The file that holds what the cloud has not committed; beyond its caps the oldest waveform is given up first."""
+
+    path: str = "vitalwire-spool.sqlite"
+    max_bytes: int = 2 * 1024**3
+    max_age_h: float = 72.0
+    commit_every_ms: int = 100
+    commit_rows: int = 200
+    pending_rows: int = 5000
+    """Rows that may wait in memory for a commit; beyond that the oldest waveform is dropped and counted."""
+
+
+class TcpConfig(Section, frozen=True):
+    """Where wearables connect. Loopback unless somebody decides otherwise."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 7400
+    max_connections: int = 64
+    idle_close_s: float = 30.0
+
+
+class SourcesConfig(Section, frozen=True):
+    """Where frames come from."""
+
+    tcp: TcpConfig = TcpConfig()
+
+
+class ClockConfig(Section, frozen=True):
+    """`trust_system` takes the system's clock for synchronised where nothing tells the kernel so (containers)."""
+
+    trust_system: bool = False
+    step_s: float = 0.5
+
+
+class HealthConfig(Section, frozen=True):
+    """Where probes and metrics answer; port 0 takes a free one."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class TelemetryConfig(Section, frozen=True):
+    """How data is cut, and what is known about the devices.
+
+    `simulated` marks every wearable of this gateway as not a patient. `paced` and `not_paced` name the devices whose
+    patient is known to have, or not to have, a pacemaker.
+    """
+
+    block_s: float = 1.0
+    silent_after_s: float = 10.0
+    reorder_frames: int = 8
+    reorder_s: float = 1.0
+    simulated: bool = False
+    paced: tuple[str, ...] = ()
+    not_paced: tuple[str, ...] = ()
+
+
+class AnnounceConfig(Section, frozen=True):
+    """The local announcement of alarms that the cloud has not confirmed. `command` runs without a shell."""
+
+    after_s: float = 5.0
+    repeat_s: float = 15.0
+    command: tuple[str, ...] = ()
+    bell: bool = True
+
+
+class EdgeConfig(Section, frozen=True):
+    """Everything about one gateway. `key_file` holds the gateway's 32-byte key in hexadecimal."""
+
+    site: str = "home"
+    gateway: str = "gw1"
+    key_file: str | None = None
+    drain_s: float = 5.0
+    mqtt: MqttConfig = MqttConfig()
+    spool: SpoolConfig = SpoolConfig()
+    sources: SourcesConfig = SourcesConfig()
+    alarms: AlarmConfig = AlarmConfig()
+    clock: ClockConfig = ClockConfig()
+    health: HealthConfig = HealthConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    announce: AnnounceConfig = AnnounceConfig()
+
+
+def check(config: EdgeConfig) -> None:
+    """Raise `ConfigError` for values that the types allow and the gateway cannot use."""
+    try:
+        identifier(config.site, "site")
+        identifier(config.gateway, "gateway")
+    except TopicError as error:
+        raise ConfigError(str(error)) from error
+    if not 0.2 <= config.telemetry.block_s <= 4.0:
+        raise ConfigError(f"telemetry.block_s = {config.telemetry.block_s}: use 0.2 to 4 seconds")
+    if config.spool.max_bytes < 1024**2:
+        raise ConfigError(f"spool.max_bytes = {config.spool.max_bytes}: use at least 1 MiB")
+    if config.key_file is None:
+        raise ConfigError("key_file is not set: name the file with this gateway's 32-byte key in hexadecimal")
+
+
+def read_key(path: Path) -> bytes:
+    """The gateway's key. Raises `ConfigError` when the file cannot be read or does not hold 32 bytes in hexadecimal."""
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise ConfigError(f"key_file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"key_file {path}: does not hold hexadecimal text") from error
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"key_file {path}: holds {len(key)} bytes, not {KEY_BYTES}")
+    return key
+
+
+def read_password(path: Path) -> str:
+    """The broker password. Raises `ConfigError` when the file cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"mqtt.password_file {path}: {error}") from error

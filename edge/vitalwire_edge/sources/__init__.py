@@ -1,0 +1,1 @@
+"""Where frames come from. Every source fills the same inbox and harms no other when it fails."""
