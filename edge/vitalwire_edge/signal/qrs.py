@@ -15,14 +15,14 @@ Per analysis sample (250 Hz):
    high rank of the last 8 rejected candidates. k is high during the T wave, whose end scales with the square root of
    the RR interval (Bazett), lower until the expected beat, and falls further when that is overdue. The falling
    threshold stands in for Pan & Tompkins' search-back (compare Christov, Biomed. Eng. Online 3:28, 2004): nothing is
-   ever decided late. After two silent intervals everything decays towards the floor, so that a burst of large
-   artefacts cannot deafen the detector.
+   ever decided late. After two silent intervals (at least 2 s) it halves every second towards the floor, and a beat
+   that needed this decay starts the levels anew, so that a burst of large artefacts cannot deafen the detector.
 4. **P waves.** The level of what comes 100-320 ms before accepted beats is tracked, and a candidate must exceed it with
    a margin. A beat that is soon followed by a much larger one was such a precursor: it has been reported and stays
    reported, but it moves to the noise, and the next interval reaches back to the beat before it.
 5. **R peak.** The largest deflection within 44 ms of the envelope's maximum, to a fraction of a sample.
 
-The floor is the envelope of a QRS of about 0.15 mV, which IEC 60601-2-27 (201.12.1.101.15) lets a monitor ignore.
+The floor is the envelope of a QRS of about 0.13 mV; IEC 60601-2-27 lets a monitor ignore less than 0.15 mV.
 NaN is a missing sample: the stream forgets everything and starts anew with the next finite one.
 """
 
@@ -58,9 +58,9 @@ _T_WAVE_FALL: Final = 25.0
 _RR_START: Final = 200.0
 _RR_MIN: Final = 75.0
 _RR_MAX: Final = 400.0
-_START_UV: Final = 100.0
+_START_UV: Final = 80.0
 _START_NOISE: Final = 2.0
-_FLOOR_UV: Final = 60.0
+_FLOOR_UV: Final = 45.0
 _DECAY_AFTER: Final = 500.0
 _DECAY_HALF: Final = 250.0
 _PRECURSOR_MIN: Final = 25
@@ -176,8 +176,8 @@ def _noise_level(state: _State, s: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _threshold(state: _State, s: int, at: int, noise: float) -> float:
-    """Return the level a candidate at index ``at`` must exceed to be a beat."""
+def _threshold(state: _State, s: int, at: int, noise: float) -> tuple[float, float]:
+    """Return the level a candidate at index ``at`` must exceed to be a beat, and the same before any decay."""
     beats = state.integers[s, _BEATS]
     since = float(at - state.integers[s, _LAST])
     rr = _RR_START
@@ -199,10 +199,8 @@ def _threshold(state: _State, s: int, at: int, noise: float) -> float:
         noise = min(noise, signal)
         limit = noise + k * (signal - noise)
         limit = max(limit, min(_P_MARGIN * state.floats[s, _P_UV], _P_MOST * signal))
-    silent = since - max(2.0 * rr, _DECAY_AFTER)
-    if silent > 0.0:
-        limit *= 0.5 ** (silent / _DECAY_HALF)
-    return max(limit, _FLOOR_UV)
+    silent = max(since - max(2.0 * rr, _DECAY_AFTER), 0.0)
+    return max(limit * 0.5 ** (silent / _DECAY_HALF), _FLOOR_UV), limit
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -226,8 +224,11 @@ def _r_offset(ring: NDArray[np.float64], base: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _learn_beat(state: _State, s: int, at: int, level: float, position: float) -> float:
-    """Take an accepted beat into the state; return its interval to the beat before, NaN for the first."""
+def _learn_beat(state: _State, s: int, at: int, level: float, position: float, relearn: bool) -> float:
+    """Take an accepted beat into the state; return its interval to the beat before, NaN for the first.
+
+    With ``relearn`` the levels so far have proved wrong and are forgotten.
+    """
     ints = state.integers[s]
     floats = state.floats[s]
     beats = ints[_BEATS]
@@ -247,6 +248,10 @@ def _learn_beat(state: _State, s: int, at: int, level: float, position: float) -
     if beats > 0:
         interval = position - floats[_LAST_R]
         state.rr[s, (beats - 1) % _HISTORY] = at - ints[_LAST]
+    if relearn:
+        beats = 0
+        ints[_NOISES] = 0
+        floats[_P_UV] = 0.0
     state.signal[s, beats % _HISTORY] = level
     ints[_BEFORE_LAST] = ints[_LAST]
     floats[_BEFORE_LAST_R] = floats[_LAST_R]
@@ -310,9 +315,10 @@ def _detect(
             ints[_PENDING] = -1
             level = floats[_PENDING_UV]
             noise = _noise_level(state, s)
-            if level > _threshold(state, s, at, noise):
+            limit, undecayed = _threshold(state, s, at, noise)
+            if level > limit:
                 position = at + _r_offset(ring, pos + _RING - 1 - (t - at))
-                events.rr[s, found] = _learn_beat(state, s, at, level, position)
+                events.rr[s, found] = _learn_beat(state, s, at, level, position, level <= undecayed)
                 events.position[s, found] = position
                 events.decided[s, found] = t
                 events.level_uv[s, found] = level
