@@ -35,7 +35,7 @@ _COVERED_BY: Final[dict[Kind, tuple[Kind, ...]]] = {
     "extreme_bradycardia": ("asystole", "ventricular_fibrillation"),
     "bradycardia": ("asystole", "ventricular_fibrillation", "extreme_bradycardia"),
     "atrial_fibrillation": ("asystole", "ventricular_fibrillation", "ventricular_tachycardia"),
-    "ecg_unanalysable": ("asystole", "ventricular_fibrillation", "device_silent"),
+    "ecg_unanalysable": ("asystole", "ventricular_fibrillation", "ventricular_tachycardia", "device_silent"),
 }
 """An alarm is not raised beside one that says more about the same ECG; one that is open already stays."""
 

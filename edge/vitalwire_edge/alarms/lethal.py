@@ -145,19 +145,21 @@ class VentricularFibrillationRule:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     r_ns: int
-    rr_s: float
-    ventricular: bool
+    width_ms: float
+    unlike: bool
+    odd: bool
 
 
 class VentricularTachycardiaRule:
     """A run of ventricular beats at or above a rate.
 
-    Ventricular: unlike the patient's own reference beat, or wide and not quite like it. The running reference follows a
-    long tachycardia after a while, so the alarm does not end when beats look like the reference again, but when they
-    are also slower than the run was.
+    Ventricular beats are unlike the patient's own and wider. Two runs count: `run_beats` that are clearly unlike the
+    reference beat, or `odd_beats` that differ less but every one (a slow tachycardia may resemble the patient's beat in
+    one lead). The running reference follows a long tachycardia after a while, so the alarm does not end when beats look
+    like the reference again, but when they are also slower than the run was.
 
     Args:
-        config: run length and rate.
+        config: run lengths and rate.
         before: the alarm that was open before a restart.
 
     """
@@ -166,11 +168,19 @@ class VentricularTachycardiaRule:
     """Correlation below which a QRS is not the patient's own (own beats: above 0.75 in 95 of 100 on every record)."""
 
     NOT_QUITE: Final = 0.85
+    ODD: Final = 0.02
+    """How far a beat's correlation lies below the patient's usual one when it is odd."""
+
+    WIDER: Final = 1.1
+    ODD_WIDER: Final = 1.2
     SLOWER: Final = 0.85
 
     def __init__(self, config: VentricularTachycardiaConfig, before: AlarmChange | None = None) -> None:
         self._config = config
-        self._beats: deque[_Seen] = deque(maxlen=max(config.run_beats, config.recovered_beats))
+        longest = max(config.run_beats, config.odd_beats, config.recovered_beats)
+        self._beats: deque[_Seen] = deque(maxlen=longest)
+        self._own_width_ms: deque[float] = deque(maxlen=_OWN_BEATS)
+        self._own_corr: deque[float] = deque(maxlen=_OWN_BEATS)
         self._run_rate = before.value if before is not None and before.value is not None else 0.0
 
     def on_beat(self, beat: Beat, r_ns: int) -> Verdict:
@@ -178,31 +188,56 @@ class VentricularTachycardiaRule:
         config = self._config
         if isnan(beat.rr_s):
             self._beats.clear()
-        self._beats.append(_Seen(r_ns, beat.rr_s, self._is_ventricular(beat)))
+        self._beats.append(self._seen(beat, r_ns))
         seen = list(self._beats)
-        run = seen[-config.run_beats :]
-        if len(run) == config.run_beats and all(b.ventricular for b in run):
-            rate = 60 * (len(run) - 1) * NS_PER_S / (run[-1].r_ns - run[0].r_ns)
-            if rate >= config.rate:
+        for length, factor, clear in (
+            (config.run_beats, self.WIDER, True),
+            (config.odd_beats, self.ODD_WIDER, False),
+        ):
+            run = seen[-length:]
+            if len(run) < length or not all(b.unlike or (not clear and b.odd) for b in run):
+                continue
+            rate = _rate(run)
+            if rate >= config.rate and self._is_wide(run, factor):
                 self._run_rate = max(rate, self._run_rate)
                 return Finding(
                     kind="ventricular_tachycardia",
                     priority="high",
                     onset_ns=run[0].r_ns,
-                    text=f"Ventricular tachycardia: {len(run)} wide beats or more at {rate:.0f}/min",
+                    text=f"Ventricular tachycardia: at least {length} wide beats at {rate:.0f}/min",
                     rule=TACHYCARDIA,
                     value=rate,
                     limit=config.rate,
                 )
         last = seen[-config.recovered_beats :]
-        if len(last) == config.recovered_beats and not any(b.ventricular for b in last):
-            rate = 60 * (len(last) - 1) * NS_PER_S / (last[-1].r_ns - last[0].r_ns)
+        if len(last) == config.recovered_beats and not any(b.unlike for b in last):
+            rate = _rate(last)
             if rate < max(config.rate, self.SLOWER * self._run_rate):
                 self._run_rate = 0.0
                 return Ended(f"Rhythm of {rate:.0f}/min without ventricular beats")
         return None
 
-    def _is_ventricular(self, beat: Beat) -> bool:
-        if isnan(beat.reference_corr):
-            return beat.wide
-        return beat.reference_corr < self.UNLIKE or (beat.wide and beat.reference_corr < self.NOT_QUITE)
+    def _seen(self, beat: Beat, r_ns: int) -> _Seen:
+        corr, width_ms = beat.reference_corr, beat.width_ms
+        if isnan(corr):
+            return _Seen(r_ns, width_ms, unlike=beat.wide, odd=beat.wide)
+        unlike = corr < self.UNLIKE or (beat.wide and corr < self.NOT_QUITE)
+        odd = unlike
+        if len(self._own_corr) == _OWN_BEATS:
+            odd = corr < float(np.median(self._own_corr)) - self.ODD
+        if not unlike:
+            self._own_corr.append(corr)
+            if not isnan(width_ms):
+                self._own_width_ms.append(width_ms)
+        return _Seen(r_ns, width_ms, unlike=unlike, odd=odd)
+
+    def _is_wide(self, run: list[_Seen], factor: float) -> bool:
+        widths_ms = [b.width_ms for b in run if not isnan(b.width_ms)]
+        if not widths_ms or len(self._own_width_ms) < _OWN_BEATS // 4:
+            return True
+        return float(np.median(widths_ms)) >= factor * float(np.median(self._own_width_ms))
+
+
+def _rate(run: list[_Seen]) -> float:
+    """Rate of a run in beats a minute."""
+    return 60 * (len(run) - 1) * NS_PER_S / max(1, run[-1].r_ns - run[0].r_ns)
