@@ -17,6 +17,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vitalwire_cloud import metrics
 from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES
 from vitalwire_edge.wire.topics import STREAMS
@@ -45,7 +46,8 @@ class BrokerLink:
     """Receives into `queue` and publishes. Reconnects by itself with growing, randomised pauses.
 
     The callback only enqueues. When the queue is full it waits, which stops reading from the socket: memory stays
-    bounded, and a broker that gives up on us sends again after the reconnect.
+    bounded, and a broker that gives up on us sends again after the reconnect. Raises `ConfigError` for files that
+    cannot be used.
     """
 
     def __init__(self, config: MqttConfig, *, site: str | None, queue_messages: int) -> None:
@@ -70,7 +72,12 @@ class BrokerLink:
             password = read_secret(config.password_file, "password file") if config.password_file else None
             self._client.username_pw_set(config.username, password)
         if config.ca_file is not None:
-            self._client.tls_set(ca_certs=config.ca_file)
+            try:
+                self._client.tls_set(
+                    ca_certs=config.ca_file, certfile=config.cert_file, keyfile=config.key_file
+                )
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"mqtt.ca_file, cert_file or key_file cannot be used: {error}") from error
 
     def start(self) -> None:
         """Connect in the background and keep connected."""
@@ -206,6 +213,8 @@ class BrokerLink:
 def subscriptions(site: str | None, group: str) -> list[str]:
     """Topic filters: data shared between the workers of `group`, state to every one of them."""
     head = f"v{WIRE_VERSION}/{site or '+'}/+"
-    shared = [f"$share/{group}/{head}/+/{stream}" for stream in STREAMS]
+    # A group of its own for every stream: the embedded broker keeps one read position per group name, whatever the
+    # filter, so streams that shared a name would take each other's messages.
+    shared = [f"$share/{group}-{stream}/{head}/+/{stream}" for stream in STREAMS]
     state = [f"{head}/{verb}" for verb in ("birth", "death", "status")]
     return [*shared, *state, f"{head}/+/birth", f"{head}/+/death"]
