@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Literal
 
 import msgspec
@@ -237,10 +238,10 @@ class Wearable:
             self._beats.append(
                 BeatMark(
                     r_ns=self._clock.utc_ns(mono_ns),
-                    rr_ms=round(beat.rr_s * 1000, 1) if beat.rr_s == beat.rr_s else None,
-                    amplitude_uv=round(beat.amplitude_uv, 1),
-                    width_ms=round(beat.width_ms, 1) if beat.width_ms == beat.width_ms else 0.0,
-                    quality=round(beat.quality, 3),
+                    rr_ms=_known(beat.rr_s * 1000, 1),
+                    amplitude_uv=_known(beat.amplitude_uv, 1),
+                    width_ms=_known(beat.width_ms, 1),
+                    quality=_known(beat.quality, 3) or 0.0,
                     wide=beat.wide,
                 )
             )
@@ -293,9 +294,10 @@ class Wearable:
     def _put_alarm(self, change: AlarmChange) -> None:
         kept = None if change.phase == "cleared" else msgspec.msgpack.encode(change)
         now_ns = self._clock.now().mono_ns
+        # Before the spool has it, which may be confirmed before another line runs here.
+        self._around.on_alarm(self.name, change)
         self._put("alarm", now_ns, partial(_alarm_message, change), open_alarm=(change.kind, kept))
         log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
-        self._around.on_alarm(self.name, change)
 
     def _put(
         self,
@@ -393,6 +395,11 @@ def _vitals_message(
 
 def _beats_message(beats: tuple[BeatMark, ...], *, flags: int, anchor: Anchor | None) -> BeatsMessage:
     return BeatsMessage(session="", seq=0, flags=flags, beats=beats, anchor=anchor)
+
+
+def _known(value: float, digits: int) -> float | None:
+    """`value` rounded; None where the signal did not let it be measured."""
+    return round(value, digits) if isfinite(value) else None
 
 
 def _alarm_message(change: AlarmChange, *, flags: int, anchor: Anchor | None) -> AlarmMessage:

@@ -101,8 +101,8 @@ class BeatView(View, frozen=True):
 
     r_ns: int
     rr_ms: float | None
-    amplitude_uv: float
-    width_ms: float
+    amplitude_uv: float | None
+    width_ms: float | None
     quality: float
     wide: bool
 

@@ -85,13 +85,14 @@ class VitalsMessage(_Packed, frozen=True, tag="v"):
 class BeatMark(msgspec.Struct, frozen=True, array_like=True):
     """One heart beat: time of its R peak, interval to the one before (None after a gap), what it looked like.
 
+    Amplitude and width are None where noise or a gap did not let them be measured.
     `wide` says that the QRS is wider than, and unlike, the patient's own reference beat.
     """
 
     r_ns: int
     rr_ms: float | None
-    amplitude_uv: float
-    width_ms: float
+    amplitude_uv: float | None
+    width_ms: float | None
     quality: float
     wide: bool
 

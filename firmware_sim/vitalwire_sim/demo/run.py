@@ -87,7 +87,7 @@ class Demo:
             self._play(cloud, wearables, start_ns)
             self._finish(wearables, gateways, cloud)
             self.evidence.audit = json.loads(
-                run_command(["cloud", "audit", "--json", "--data-dir", str(self._data_dir)])
+                run_command(["cloud", "audit", "--json", "--values", "--data-dir", str(self._data_dir)])
             )
             with self._noting_problems():
                 broker.stop()
