@@ -211,7 +211,7 @@ class AlarmDesk:
             }
             now_ns = self._now_ns()
             changes = [(g, None, age) for g, age in silent.items() if g not in held]
-            ended = [(g, r, 0.0) for g, r in held.items() if g not in silent and self._silence.expected(g)]
+            ended = [(g, r, 0.0) for g, r in held.items() if g not in silent and self._silence.present(g)]
             for gateway, record, age_s in [*changes, *ended]:
                 stored = _own_message(gateway, record, age_s, now_ns)
                 moved, step = machine.apply(record, stored, now_ns)

@@ -267,6 +267,7 @@ class RawGateway:
 
     def drop_connection(self) -> None:
         """As if the link was cut: no goodbye, so that the broker says the last will."""
+        self._client.loop_stop()
         self._client._sock_close()
 
     def close(self) -> None:
