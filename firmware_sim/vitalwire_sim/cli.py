@@ -34,7 +34,7 @@ app = typer.Typer(
     epilog="Example: vitalwire sim run --scenario ward --device chest-1 --gateway-address 127.0.0.1:7001 "
     "--seconds 90 --truth chest-1.jsonl"
 )
-def run(  # noqa: PLR0917 - the command line has that many options
+def run(
     device: Annotated[str, typer.Option(help="Which device of the scenario to be.")],
     gateway_address: Annotated[str, typer.Option(help="host:port where the gateway listens for wearables.")],
     scenario: Annotated[str, typer.Option(help="Shipped scenario, or path of a .toml file.")] = "ward",
