@@ -2,7 +2,7 @@
 
 Per analysis sample (250 Hz):
 
-1. **Envelope.** The magnitude of a complex wavelet (Gabor/Morlet, centre 18 Hz, sigma 18 ms, 25 taps, no response to a
+1. **Envelope.** The magnitude of a complex wavelet (Gabor/Morlet, centre 16 Hz, sigma 20 ms, 25 taps, no response to a
    constant). The quadrature pair makes the envelope independent of the QRS polarity and shape, so it needs no
    squaring and no moving-window integration: this is the Hilbert envelope of Benitez et al. (Comput. Biol. Med. 31,
    2001) in the band that Elgendi et al. (PLoS ONE 8(9), 2013) found best, kept linear as in Hamilton & Tompkins (IEEE
@@ -10,13 +10,14 @@ Per analysis sample (250 Hz):
 2. **Candidate.** A local maximum that no larger one follows within the *hold* (up to 200 ms). The hold is what is left
    of the 300 ms after all delays, so P waves and precursors lose against the QRS that follows them. After a beat there
    are 192 ms of refractory time (Pan & Tompkins: 200 ms); a clearly larger maximum may break it from 152 ms on.
-3. **Threshold** ``noise + k * (signal - noise)``. Signal is a low rank of the last 8 beats' envelopes (a low rank
+3. **Threshold** ``noise + k * (signal - noise)``. Signal is a low rank of the last 12 beats' envelopes (a low rank
    instead of Hamilton's mean or median, so that large ectopic beats in bigeminy do not hide the normal ones), noise a
-   high rank of the last 8 rejected candidates. k is high during the T wave, whose end scales with the square root of
-   the RR interval (Bazett), lower until the expected beat, and falls further when that is overdue. The falling
-   threshold stands in for Pan & Tompkins' search-back (compare Christov, Biomed. Eng. Online 3:28, 2004): nothing is
-   ever decided late. After two silent intervals (at least 2 s) it halves every second towards the floor, and a beat
-   that needed this decay starts the levels anew, so that a burst of large artefacts cannot deafen the detector.
+   high rank of the last 12 rejected candidates. k grows with the noise, is high during the T wave, whose end scales
+   with the square root of the RR interval (Bazett), low until the expected beat, and falls further when that is
+   overdue. The falling threshold stands in for Pan & Tompkins' search-back (compare Christov, Biomed. Eng. Online
+   3:28, 2004): nothing is ever decided late. After two silent intervals (at least 2 s) it halves every second towards
+   the floor, and a beat that needed this decay starts the levels anew, so that a burst of large artefacts cannot
+   deafen the detector.
 4. **P waves.** The level of what comes 100-320 ms before accepted beats is tracked, and a candidate must exceed it with
    a margin. A beat that is soon followed by a much larger one was such a precursor: it has been reported and stays
    reported, but it moves to the noise, and the next interval reaches back to the beat before it.
@@ -37,13 +38,13 @@ from vitalwire_edge.signal.resample import ANALYSIS_HZ
 
 MAX_DECISION_MS: Final = 300.0
 
-_CENTRE_HZ: Final = 18.0
-_SIGMA_S: Final = 0.018
+_CENTRE_HZ: Final = 16.0
+_SIGMA_S: Final = 0.020
 _HALF: Final = 12
 _SEARCH: Final = 11
 _MAX_HOLD: Final = 50
 _RING: Final = 128
-_HISTORY: Final = 8
+_HISTORY: Final = 12
 
 _REFRACTORY: Final = 48
 _REFRACTORY_MIN: Final = 38
@@ -51,7 +52,8 @@ _REFRACTORY_BREAK: Final = 1.2
 _SIGNAL_RANK: Final = 0.45
 _NOISE_RANK: Final = 0.85
 _K_T_WAVE: Final = 0.5
-_K_EXPECTED: Final = 0.17
+_K_EXPECTED: Final = 0.14
+_K_NOISY: Final = 0.2
 _K_OVERDUE: Final = 0.12
 _T_WAVE_S: Final = 0.34
 _T_WAVE_FALL: Final = 25.0
@@ -197,6 +199,7 @@ def _threshold(state: _State, s: int, at: int, noise: float) -> tuple[float, flo
             overdue = min(max(since / rr - 1.0, 0.0), 1.0)
             k = _K_EXPECTED + (_K_OVERDUE - _K_EXPECTED) * overdue
         noise = min(noise, signal)
+        k = min(k + _K_NOISY * noise / signal, max(k, _K_T_WAVE))
         limit = noise + k * (signal - noise)
         limit = max(limit, min(_P_MARGIN * state.floats[s, _P_UV], _P_MOST * signal))
     silent = max(since - max(2.0 * rr, _DECAY_AFTER), 0.0)

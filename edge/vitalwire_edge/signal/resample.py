@@ -116,7 +116,7 @@ def _known_only(x: NDArray[np.float32], taps: NDArray[np.float64]) -> float:
     total = 0.0
     weight = 0.0
     for k in range(taps.shape[0]):
-        if x[k] == x[k]:  # noqa: PLR0124
+        if x[k] == x[k]:
             total += taps[k] * x[k]
             weight += taps[k]
     return total / weight if weight >= _MIN_WEIGHT else np.nan

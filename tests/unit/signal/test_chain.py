@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def run(
     chain = EcgChain(fs_hz=fs_hz)
     out = ChainOutput([], [], [])
     cuts = edges or [*range(0, x_uv.size, block), x_uv.size]
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in itertools.pairwise(cuts):
         part = chain.push(first + a, x_uv[a:b])
         out.beats.extend(part.beats)
         out.seconds.extend(part.seconds)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def test_blocks_never_change_the_output(fs_hz: float, first: int, cuts: list[int
     whole = whole_bank.push(x)
     bank = ResamplerBank(2, fs_hz=fs_hz, first_sample=first)
     edges = [0, *sorted(cuts), 400]
-    parts = np.concatenate([bank.push(x[:, a:b]) for a, b in zip(edges, edges[1:], strict=False)], axis=1)
+    parts = np.concatenate([bank.push(x[:, a:b]) for a, b in itertools.pairwise(edges)], axis=1)
     np.testing.assert_array_equal(parts, whole)
     assert bank.next_index == whole_bank.next_index
 
