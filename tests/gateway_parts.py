@@ -161,11 +161,12 @@ class Cable:
 
     def _drop(self, end: socket.socket) -> None:
         other = self._peers.pop(end, None)
+        if other is None:
+            return
+        self._peers.pop(other, None)
         for part in (end, other):
-            if part is not None:
-                self._peers.pop(part, None)
-                self._selector.unregister(part)
-                part.close()
+            self._selector.unregister(part)
+            part.close()
 
 
 @contextmanager
@@ -205,7 +206,9 @@ class CloudDouble:
     def __init__(self, port: int, *, key: bytes = KEY, commit: bool = True) -> None:
         self.key = key
         self.commit = commit
-        self.messages: dict[tuple[str, str], dict[int, WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage]]
+        self.messages: dict[
+            tuple[str, str], dict[int, WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage]
+        ]
         self.messages = defaultdict(dict)
         self.skips: list[tuple[str, str, Skip]] = []
         self.repeats = 0
@@ -239,12 +242,17 @@ class CloudDouble:
 
     def alarms(self, device: str) -> list[AlarmMessage]:
         with self._lock:
-            return [m for _, m in sorted(self.messages[device, "alarm"].items()) if isinstance(m, AlarmMessage)]
+            return [
+                m for _, m in sorted(self.messages[device, "alarm"].items()) if isinstance(m, AlarmMessage)
+            ]
 
     def tell(self) -> None:
         """Publish what is committed."""
         with self._lock:
-            streams = tuple(self._commit_of(key) for key in sorted(self.messages.keys() | {(d, s) for d, s, _ in self.skips}))
+            streams = tuple(
+                self._commit_of(key)
+                for key in sorted(self.messages.keys() | {(d, s) for d, s, _ in self.skips})
+            )
         topic = gateway_topic(SITE, GATEWAY, "committed")
         payload = encode_committed(Committed(time.time_ns(), streams))
         self._client.publish(topic, seal(self.key, topic, payload), qos=1)

@@ -119,8 +119,8 @@ class Link:
         """There is something new to send. Any thread."""
         try:
             self._wake_out.send(b"\0")
-        except BlockingIOError:
-            # The link is already asked to wake up, many times over.
+        except OSError:
+            # Full: the link is already asked to wake up, many times over. Closed: it has ended.
             return
 
     def stop(self, timeout_s: float = 5.0) -> None:
@@ -128,6 +128,8 @@ class Link:
         self._stop.set()
         self.wake()
         self._thread.join(timeout_s)
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _open_spool(self) -> None:
         self._session = self._spool.session

@@ -100,7 +100,7 @@ class TcpSource:
         """Make the thread look around."""
         try:
             self._wake_out.send(b"\0")
-        except (BlockingIOError, OSError):
+        except OSError:
             # Full means that it wakes anyway; closed means that it has ended.
             return
 
@@ -116,6 +116,8 @@ class TcpSource:
                 self._end(channel, "gateway stopping")
             self._listener.close()
             self._selector.close()
+            self._wake_in.close()
+            self._wake_out.close()
 
     def _turn(self) -> None:
         if not self._inbox.has_room:

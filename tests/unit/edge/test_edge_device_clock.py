@@ -12,7 +12,9 @@ BLOCK = NS // 5
 SAMPLE = NS // 250
 
 
-def play(clock, *, seconds, ppm, jitter_ns, delay_ns=2_000_000, start_x=0, start_y=10**15, seed=0, bunches=()):
+def play(
+    clock, *, seconds, ppm, jitter_ns, delay_ns=2_000_000, start_x=0, start_y=10**15, seed=0, bunches=()
+):
     """Frames every 200 ms of a device whose clock runs `ppm` slow; returns (x, true y, mapped y of each frame)."""
     rng = np.random.default_rng(seed)
     xs, truth, mapped = [], [], []

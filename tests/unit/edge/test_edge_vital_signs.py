@@ -28,7 +28,9 @@ def test_bounds_are_inclusive(code):
 
 
 def test_a_status_without_a_value_never_carries_one():
-    values, impossible = judge([Reading(Code.SPO2, 97.0, ValueStatus.SENSOR_OFF), Reading(Code.SPO2, nan, ValueStatus.INVALID)])
+    values, impossible = judge(
+        [Reading(Code.SPO2, 97.0, ValueStatus.SENSOR_OFF), Reading(Code.SPO2, nan, ValueStatus.INVALID)]
+    )
     assert impossible == 0
     assert [v.value for v in values] == [None, None]
 

@@ -1,5 +1,7 @@
 """Cutting keeps every sample, once, and never joins what does not belong together."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,10 @@ from hypothesis import strategies as st
 from vitalwire_edge.waveform import BlockCutter
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 120), st.booleans()), max_size=40), st.integers(1, 100))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 120), st.booleans()), max_size=40),
+    st.integers(1, 100),
+)
 def test_every_sample_once(pieces, size):
     cutter = BlockCutter(size)
     blocks, sample, sent = [], 0, []
@@ -20,9 +25,11 @@ def test_every_sample_once(pieces, size):
     blocks += cutter.flush()
     got = [(b.first_sample + i, b.lead_off) for b in blocks for i in range(b.samples.size)]
     assert got == sent
-    assert all(np.array_equal(b.samples, np.arange(b.first_sample, b.first_sample + b.samples.size)) for b in blocks)
+    assert all(
+        np.array_equal(b.samples, np.arange(b.first_sample, b.first_sample + b.samples.size)) for b in blocks
+    )
     assert all(0 < b.samples.size <= size for b in blocks)
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert after.after_gap == (after.first_sample != before.first_sample + before.samples.size)
 
 
