@@ -17,7 +17,11 @@ from vitalwire_edge.alarms.change import (
 )
 from vitalwire_edge.alarms.config import AlarmConfig, Paced
 from vitalwire_edge.alarms.fibrillation import AtrialFibrillationRule
-from vitalwire_edge.alarms.lethal import AsystoleRule, VentricularFibrillationRule, VentricularTachycardiaRule
+from vitalwire_edge.alarms.lethal import (
+    AsystoleRule,
+    VentricularFibrillationRule,
+    VentricularTachycardiaRule,
+)
 from vitalwire_edge.alarms.limits import LimitRule, limit_specs
 from vitalwire_edge.alarms.news2 import News2, News2Rule, StaffEntries, observe
 from vitalwire_edge.alarms.rates import HeartRate, rate_rules
@@ -30,6 +34,7 @@ _PULSELESS: Final[frozenset[Kind]] = frozenset(
     ("asystole", "ventricular_fibrillation", "ventricular_tachycardia", "extreme_bradycardia")
 )
 _COVERED_BY: Final[dict[Kind, tuple[Kind, ...]]] = {
+    "ventricular_tachycardia": ("ventricular_fibrillation",),
     "extreme_tachycardia": ("ventricular_fibrillation", "ventricular_tachycardia"),
     "tachycardia": ("ventricular_fibrillation", "ventricular_tachycardia", "extreme_tachycardia"),
     "extreme_bradycardia": ("asystole", "ventricular_fibrillation"),
@@ -133,7 +138,9 @@ class AlarmEngine:
         changes = self._alive(end_ns) if second.valid or second.lead_off else []
         self._ecg_ns = end_ns = end_ns if self._ecg_ns is None else max(end_ns, self._ecg_ns)
         changes += self._apply("asystole", self._asystole.on_second(second, start_ns), end_ns)
-        changes += self._apply("ventricular_fibrillation", self._vf.on_second(second, start_ns), end_ns)
+        run = "ventricular_tachycardia" in self._register
+        fibrillation = self._vf.on_second(second, start_ns, tachycardia=run)
+        changes += self._apply("ventricular_fibrillation", fibrillation, end_ns)
         changes += self._apply("lead_off", self._lead_off.on_second(second, start_ns), end_ns)
         changes += self._apply("ecg_unanalysable", self._unanalysable.on_second(second, start_ns), end_ns)
         if second.lead_off:

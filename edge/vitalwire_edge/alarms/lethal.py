@@ -6,6 +6,7 @@ a signal that stops leaves the alarm open.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isnan
 from typing import Final
 
@@ -22,6 +23,12 @@ TACHYCARDIA: Final = "ventricular_tachycardia/1"
 
 MISSING_RESET_S: Final = 3
 """Seconds without samples after which the wait for a QRS starts anew: what happened in the gap is not known."""
+
+MAX_INTERVAL_RATIO: Final = 2.0
+MONOMORPHIC: Final = 0.92
+MONOMORPHIC_BELOW: Final = 200.0
+"""A window that repeats itself this well, slower than this, is a monomorphic tachycardia however sinusoidal it looks;
+so where that alarm is open, fibrillation or flutter is not raised beside it."""
 
 _OWN_BEATS: Final = 40
 _OWN_SHARE: Final = 0.35
@@ -113,26 +120,29 @@ class VentricularFibrillationRule:
     def __init__(self, config: FibrillationVfConfig) -> None:
         self._config = config
         self._detector = VentricularDetector()
-        self._votes: deque[bool] = deque(maxlen=config.of_s)
+        self._votes: deque[int | None] = deque(maxlen=config.of_s)
         self._clear = 0
 
-    def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
-        """Judge the window that ends with this second."""
+    def on_second(self, second: SignalSecond, start_ns: int, *, tachycardia: bool = False) -> Verdict:
+        """Judge the window that ends with this second; `tachycardia`: the alarm of a ventricular run is open."""
         window = self._detector.push(second.ecg_uv)
         if window is None:
             self._votes.clear()
             self._clear = 0
             return None
-        positive = window.fibrillating
-        self._votes.append(positive)
+        monomorphic = window.periodicity >= MONOMORPHIC and 60 * window.dominant_hz < MONOMORPHIC_BELOW
+        positive = window.fibrillating and not (tachycardia and monomorphic)
+        end_ns = start_ns + NS_PER_S
+        self._votes.append(end_ns if positive else None)
         self._clear = 0 if positive else self._clear + 1
-        if positive and sum(self._votes) >= self._config.confirm_s:
-            windows_s = WINDOW_S + self._config.confirm_s - 1
+        since_ns = [vote for vote in self._votes if vote is not None]
+        if positive and len(since_ns) >= self._config.confirm_s:
             per_min = 60 * window.dominant_hz
             return Finding(
                 kind="ventricular_fibrillation",
                 priority="high",
-                onset_ns=start_ns + NS_PER_S - windows_s * NS_PER_S,
+                # A window turns positive when all but its first second fibrillates.
+                onset_ns=since_ns[0] - (WINDOW_S - 1) * NS_PER_S,
                 text=f"Ventricular fibrillation or flutter, about {per_min:.0f}/min",
                 rule=FIBRILLATION,
                 value=per_min,
@@ -198,7 +208,7 @@ class VentricularTachycardiaRule:
             if len(run) < length or not all(b.unlike or (not clear and b.odd) for b in run):
                 continue
             rate = _rate(run)
-            if rate >= config.rate and self._is_wide(run, factor):
+            if rate >= config.rate and _is_steady(run) and self._is_wide(run, factor):
                 self._run_rate = max(rate, self._run_rate)
                 return Finding(
                     kind="ventricular_tachycardia",
@@ -210,11 +220,12 @@ class VentricularTachycardiaRule:
                     limit=config.rate,
                 )
         last = seen[-config.recovered_beats :]
-        if len(last) == config.recovered_beats and not any(b.unlike for b in last):
+        single = not any(before.unlike and after.unlike for before, after in pairwise(last))
+        if len(last) == config.recovered_beats and single and not last[-1].unlike:
             rate = _rate(last)
             if rate < max(config.rate, self.SLOWER * self._run_rate):
                 self._run_rate = 0.0
-                return Ended(f"Rhythm of {rate:.0f}/min without ventricular beats")
+                return Ended(f"Rhythm of {rate:.0f}/min without a ventricular run")
         return None
 
     def _seen(self, beat: Beat, r_ns: int) -> _Seen:
@@ -236,6 +247,12 @@ class VentricularTachycardiaRule:
         if not widths_ms or len(self._own_width_ms) < _OWN_BEATS // 4:
             return True
         return float(np.median(widths_ms)) >= factor * float(np.median(self._own_width_ms))
+
+
+def _is_steady(run: list[_Seen]) -> bool:
+    """Whether no interval is twice another: a run, not the chance detections of a fibrillation or of noise."""
+    intervals = [after.r_ns - before.r_ns for before, after in pairwise(run)]
+    return max(intervals) < MAX_INTERVAL_RATIO * max(1, min(intervals))
 
 
 def _rate(run: list[_Seen]) -> float:
