@@ -15,7 +15,10 @@ END_MARK: Final = "End of recording"
 
 
 def read_edf(path: Path, channel: str | None) -> Recording:
-    """One lead of the EDF or EDF+ file `path`; annotations that are MIT-BIH symbols are its beats. Raises `RecordingError`."""
+    """One lead of the EDF or EDF+ file `path`; annotations that are MIT-BIH symbols are its beats.
+
+    Raises `RecordingError`.
+    """
     source = f"EDF file {path}"
     try:
         edf = edfio.read_edf(path)
