@@ -12,6 +12,7 @@ from vitalwire_cloud.store.interface import Item, Quarantined, SeriesKey
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code, ValueStatus
 from vitalwire_edge.wire.messages import (
+    UNREADABLE,
     AlarmMessage,
     BeatsMessage,
     DataMessage,
@@ -193,12 +194,12 @@ def _place(topic: Topic, payload: bytes) -> tuple[SeriesKey | None, int | None]:
     try:
         if payload.startswith(b"{"):
             tree = msgspec.json.decode(payload)
-            session, seq = tree.get("session"), tree.get("seq")
+            session, seq = (tree.get("session"), tree.get("seq")) if isinstance(tree, dict) else (None, None)
         else:
             tree = msgspec.msgpack.decode(payload)
             if isinstance(tree, list) and len(tree) > 2 and tree[0] in {"w", "v", "b"}:
                 session, seq = tree[1], tree[2]
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None, None
     known = isinstance(session, str) and 0 < len(session) <= _MAX_NAME
     if not known or type(seq) is not int or not 0 <= seq < _INT64:
