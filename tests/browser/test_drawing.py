@@ -1,5 +1,6 @@
 """What is drawn is what is stored: the same samples, gaps as gaps, late ones where they belong."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_the_samples_drawn_are_those_of_the_store(page: Page, scene: Scene) -> N
         assert sum(samples.size for _, samples in runs) > 4 * 250
         for start_ns, samples in runs:
             np.testing.assert_allclose(samples, stored(scene.ward, device, start_ns, samples.size), atol=1e-3)
-        joined = [a + b.size * 4_000_000 - c for (a, b), (c, _) in zip(runs, runs[1:], strict=False)]
+        joined = [a + b.size * 4_000_000 - c for (a, b), (c, _) in itertools.pairwise(runs)]
         assert all(abs(distance_ns) <= 4_000_000 for distance_ns in joined)
 
 
@@ -126,7 +127,9 @@ def test_a_gap_is_drawn_as_a_gap_and_what_comes_late_fills_it(page: Page, scene:
     )
     span = [device, LEAD, str(first_ns + SECOND_NS // 4), str(last_ns - SECOND_NS // 4)]
     gaps = page.evaluate("([device, code]) => window.vitalwire.gaps(device, code)", [device, LEAD])
-    assert any(abs(int(start) - first_ns) < 20_000_000 and int(end) >= last_ns - 20_000_000 for start, end in gaps)
+    assert any(
+        abs(int(start) - first_ns) < 20_000_000 and int(end) >= last_ns - 20_000_000 for start, end in gaps
+    )
     assert all(
         start_ns + samples.size * 4_000_000 <= first_ns + 4_000_000 or start_ns >= last_ns
         for start_ns, samples in drawn(page, device)
@@ -141,7 +144,9 @@ def test_a_gap_is_drawn_as_a_gap_and_what_comes_late_fills_it(page: Page, scene:
         "([device, code, ns]) => window.vitalwire.drawn(device, code).some((run) => run.start_ns === ns)",
         arg=[device, LEAD, str(first_ns)],
     )
-    late = [(start_ns, samples) for start_ns, samples in drawn(page, device) if first_ns <= start_ns < last_ns]
+    late = [
+        (start_ns, samples) for start_ns, samples in drawn(page, device) if first_ns <= start_ns < last_ns
+    ]
     assert len(late) == 2
     for start_ns, samples in late:
         np.testing.assert_allclose(samples, stored(scene.ward, device, start_ns, samples.size), atol=1e-3)

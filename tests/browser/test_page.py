@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from ward import SECOND_NS, Scene, Ward, served
 
 from vitalwire_cloud.live import QUEUE_EVENTS, LinkEvent, WaveEvent
@@ -118,7 +118,11 @@ def test_alarms_stand_in_the_order_of_their_urgency(page: Page, scene: Scene) ->
     ward.end(ward.alarm("chest-4", "asystole", "high", "Asystole"))
     expect(page.locator("#alarm-list .alarm")).to_have_count(3)
     cards = page.locator("#alarm-list .alarm")
-    assert [cards.nth(i).get_attribute("data-kind") for i in range(3)] == ["asystole", "bradycardia", "lead_off"]
+    assert [cards.nth(i).get_attribute("data-kind") for i in range(3)] == [
+        "asystole",
+        "bradycardia",
+        "lead_off",
+    ]
     expect(cards.nth(0)).to_have_attribute("data-state", "latched")
     expect(cards.nth(0).locator(".alarm-state")).to_contain_text("latched")
     expect(page.locator(".alarm-group h3")).to_have_text(["Physiological", "Technical"])
@@ -134,9 +138,7 @@ def test_alarms_stand_in_the_order_of_their_urgency(page: Page, scene: Scene) ->
     clear(page, scene)
 
 
-def test_a_lost_connection_is_told_and_mended(
-    page_in_trouble: Page, tmp_path: Path
-) -> None:
+def test_a_lost_connection_is_told_and_mended(page_in_trouble: Page, tmp_path: Path) -> None:
     page = page_in_trouble
     ward = Ward(tmp_path)
     bed = ward.bed()
@@ -149,7 +151,9 @@ def test_a_lost_connection_is_told_and_mended(
         expect(page.locator("#offline")).to_be_hidden()
         server.stop()
         expect(page.locator("#offline")).to_be_visible(timeout=8000)
-        expect(page.locator("#offline")).to_contain_text(re.compile(r"No connection .* what you see is \d+ s old"))
+        expect(page.locator("#offline")).to_contain_text(
+            re.compile(r"No connection .* what you see is \d+ s old")
+        )
         expect(page.locator("body")).to_have_class(re.compile("down"))
         expect(page.locator("#connection")).to_have_text("No connection")
         dimmed = page.locator(".trace").first.evaluate("node => Number(getComputedStyle(node).opacity)")
@@ -191,14 +195,18 @@ def test_a_device_that_is_born_gets_a_tile(page: Page, tmp_path: Path) -> None:
     ward.close()
 
 
-@pytest.mark.parametrize("size", [PHONE, {"width": 768, "height": 1024}, {"width": 1366, "height": 768}, None])
+@pytest.mark.parametrize(
+    "size", [PHONE, {"width": 768, "height": 1024}, {"width": 1366, "height": 768}, None]
+)
 def test_nothing_is_wider_than_the_screen(
     page: Page, scene: Scene, tmp_path: Path, size: dict[str, int] | None
 ) -> None:
     if size is not None:
         page.set_viewport_size(size)
     open_wall(page, scene)
-    scene.ward.alarm("chest-1", "ventricular_fibrillation", "high", "Ventricular fibrillation (no pulse signal)")
+    scene.ward.alarm(
+        "chest-1", "ventricular_fibrillation", "high", "Ventricular fibrillation (no pulse signal)"
+    )
     expect(page.locator("#banner")).to_have_attribute("data-level", "high")
     wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
@@ -294,7 +302,7 @@ def test_a_page_that_reads_too_slowly_is_told_what_it_missed(page: Page, tmp_pat
     ward.close()
 
 
-def test_a_token_is_asked_for_and_kept_for_the_tab(chromium: Browser, page_in_trouble: Page, scene: Scene) -> None:
+def test_a_token_is_asked_for_and_kept_for_the_tab(page_in_trouble: Page, scene: Scene) -> None:
     page = page_in_trouble
     with served(scene.ward, TOKEN) as server:
         page.goto(server.url)

@@ -41,9 +41,9 @@ function facts(alarm) {
 
 function stateText(alarm) {
   switch (alarm.state) {
-    case 'active': return 'active';
+    case 'active': return alarm.escalated_ns ? 'active: escalated' : 'active';
     case 'latched': return alarm.cleared_ns === null ? 'latched' : `latched: over since ${clockText(fromJson(alarm.cleared_ns))}`;
-    case 'acknowledged': return `\u2713 ${alarm.acknowledged_by} until ${clockText(fromJson(alarm.acknowledged_until_ns ?? alarm.acknowledged_ns))}`;
+    case 'acknowledged': return `\u2713 ${alarm.acknowledged_by} until ${alarm.acknowledged_until_ns === null ? 'it ends' : clockText(fromJson(alarm.acknowledged_until_ns))}`;
     default: return alarm.acknowledged_by ? `over, seen by ${alarm.acknowledged_by}` : 'over';
   }
 }

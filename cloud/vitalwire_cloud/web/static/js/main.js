@@ -1,6 +1,6 @@
 // Puts the page together: one connection, the patients it tells of, the wall, one patient in full, the alarms.
 
-import { ApiError, keepToken, vitals } from './api.js';
+import { ApiError, beats, keepToken, vitals } from './api.js';
 import { AlarmPanel } from './alarm_list.js';
 import { AlarmBook } from './alarms.js';
 import { Detail } from './detail.js';
@@ -10,11 +10,12 @@ import { paper } from './paper.js';
 import { Patient } from './patient.js';
 import { bindSettings } from './settings.js';
 import { Sound } from './sound.js';
-import { Tile } from './tile.js';
-import { clockText, fromJson, fromNs, ServerClock, spanText, toNs } from './time.js';
+import { BACKLOG_ROWS, Tile } from './tile.js';
+import { clockText, fromNs, ServerClock, spanText, toNs } from './time.js';
 
 const TICK_MS = 500;
 const TREND_MS = 900000;
+const BEATS_MS = 60000;
 
 const clock = new ServerClock();
 const book = new AlarmBook();
@@ -40,7 +41,7 @@ const live = new Live(clock, {
     const here = new Set(indexed.map((patient) => patient.name));
     for (const name of [...patients.keys()]) if (!here.has(name)) drop(name);
     book.replace(message.alarms);
-    for (const patient of indexed) loadTrend(patient);
+    for (const patient of indexed) loadPast(patient);
     layOut();
     route();
   },
@@ -59,8 +60,8 @@ const live = new Live(clock, {
   },
   vitals(message) { patients.get(message.device)?.addVitals(message.vitals); },
   beats(message) {
-    const beats = message.beats.map((beat) => ({ t: fromJson(beat.r_ns), wide: beat.wide }));
-    for (const view of views(message.device)) view.strips.beats(beats);
+    const patient = patients.get(message.device);
+    if (patient) showBeats(patient, message.beats);
   },
   alarm(message) { book.note(message.alarm); },
   link(message) { addLink(message.link); },
@@ -105,12 +106,18 @@ function addLink(link) {
   else patients.get(link.device)?.addLink(link);
 }
 
-async function loadTrend(patient) {
+function showBeats(patient, found) {
+  const fresh = patient.addBeats(found);
+  for (const view of views(patient.name)) view.strips.beats(fresh);
+}
+
+async function loadPast(patient) {
   const now = clock.now();
   try {
+    showBeats(patient, await beats(patient.name, toNs(now - BEATS_MS), toNs(now + 60000)));
     patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)));
   } catch (error) {
-    if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // the trend fills as numbers arrive
+    if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // it fills as beats and numbers arrive
   }
 }
 
@@ -161,7 +168,7 @@ function tick() {
   document.body.classList.toggle('down', told);
   byId('gateways').replaceChildren(...[...gateways.values()].map((link) => el('span', {
     class: 'gateway', dataset: { kind: link.state }, title: `Gateway ${link.gateway} is ${link.state}` },
-  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > 0 ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
+  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
   if (detail) detail.tick(now, book.open(detail.patient.name));
   else for (const [name, tile] of tiles) tile.tick(now, book.open(name));
   panel.tick();

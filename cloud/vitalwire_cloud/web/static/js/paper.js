@@ -50,6 +50,19 @@ export function fit(canvas) {
   return { width, height };
 }
 
+/** Calibration mark of 1 mV, 5 mm wide, at the lower left. */
+export function drawMillivolt(canvas) {
+  const context = canvas.getContext('2d');
+  const mm = paper.pxPerMm;
+  const foot = canvas.clientHeight - 22;
+  if (foot < paper.gain * mm + 20) return;
+  context.beginPath();
+  for (const [x, y] of [[1, 0], [2, 0], [2, paper.gain], [7, paper.gain], [7, 0], [8, 0]]) context.lineTo(x * mm, foot - y * mm);
+  context.strokeStyle = 'rgba(220, 235, 230, 0.55)';
+  context.lineWidth = 1.4;
+  context.stroke();
+}
+
 /** Grid of 1 mm and 5 mm squares, so that one of the heavy lines is the zero line of the trace. */
 export function drawGrid(canvas, strength = 1) {
   const { width, height } = fit(canvas);

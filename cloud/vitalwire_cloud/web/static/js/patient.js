@@ -8,11 +8,13 @@ const MARGIN_MS = 200;
 const LONGEST_DELAY_MS = 12000;
 const SLEW = 0.06; // the display may run this much faster or slower than time to keep its distance
 const TREND_MS = 900000;
+const MOST_BEATS = 400;
 
 export class Patient {
   waves = new Map();
   vitals = new Map();
   trend = new Map();
+  beats = [];
   link = null;
   #late = [];
   #delay = null;
@@ -92,6 +94,14 @@ export class Patient {
     if (at > 0 && points[at - 1].t === t) return;
     points.splice(at, 0, { t, value });
     while (points.length > 0 && points[0].t < points.at(-1).t - TREND_MS) points.shift();
+  }
+
+  /** Keep beats (out of JSON) in order of time; returns those that were new, as `{t, wide}`. */
+  addBeats(found) {
+    const fresh = found.map((beat) => ({ t: fromJson(beat.r_ns), wide: beat.wide }))
+      .filter((beat) => !this.beats.some((known) => Math.abs(known.t - beat.t) < 1));
+    this.beats = [...this.beats, ...fresh].sort((a, b) => a.t - b.t).slice(-MOST_BEATS);
+    return fresh;
   }
 
   addLink(link) {

@@ -62,7 +62,6 @@ export class Sweep {
   /** Beats (`{t, wide}` in page milliseconds). */
   beats(beats) {
     for (const beat of beats) {
-      if (this.#marks.some((mark) => mark.t === beat.t)) continue;
       this.#marks.push(beat);
       this.#stale(beat.t - 60, beat.t + 60);
     }

@@ -7,6 +7,8 @@ import { Strips } from './strips.js';
 import { drawTrend } from './trend.js';
 import { spanText } from './time.js';
 
+export const BACKLOG_ROWS = 200; // fewer are on their way at any moment
+
 export class Tile {
   #parts;
   #trend = el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last minutes' });
@@ -28,7 +30,7 @@ export class Tile {
 
   /** Numbers, facts and alarms as they stand at `now`. */
   tick(now, alarms) {
-    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state !== 'acknowledged'), now);
+    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
     this.#parts.facts.replaceChildren(...facts(this.patient));
     const top = alarms[0];
@@ -60,7 +62,7 @@ export function facts(patient) {
     const percent = link.battery_percent;
     found.push(el('span', { class: 'fact', dataset: { kind: percent <= 15 ? 'bad' : 'ok' }, title: 'Battery of the wearable' }, `\u26a1\ufe0e${percent}%`));
   }
-  if (link?.backlog_rows > 0) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'Messages still waiting on the gateway' }, `backlog ${link.backlog_rows}`));
+  if (link?.backlog_rows > BACKLOG_ROWS) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'Messages still waiting on the gateway' }, `backlog ${link.backlog_rows}`));
   const state = link?.state ?? 'unknown';
   found.push(el('span', { class: 'fact link-state', dataset: { kind: state }, title: `${patient.name} is ${state}, behind ${patient.gateway}` },
     state === 'online' ? '\u25cf online' : state === 'offline' ? '\u25cb offline' : '? link'));
