@@ -53,8 +53,8 @@ class ResamplePlan:
     taps: NDArray[np.float64]
 
     def delay_ms(self, fs_hz: float) -> float:
-        """Return the longest wait of an output for its last device sample at the device rate fs_hz."""
-        return self.after * 1000.0 / fs_hz
+        """Return the longest wait of an output for its last device sample, and half a sample for rounding to one."""
+        return (self.after + 0.5) * 1000.0 / fs_hz
 
     def first_output(self, sample: int) -> int:
         """Return the first analysis index whose position is at or after device ``sample``."""

@@ -77,7 +77,7 @@ def test_any_cutting_gives_the_same_output(real_minute, real_minute_whole, cuts:
     assert_same(run(real_minute, fs_hz=360.0, edges=edges, first=12_345), real_minute_whole)
 
 
-@pytest.mark.parametrize("fs_hz", [100.0, 130.0, 250.0, 500.0, 1000.0])
+@pytest.mark.parametrize("fs_hz", [100.0, 130.0, 250.0, 257.0, 333.0, 500.0, 1000.0])
 def test_beats_lie_on_the_r_peaks_in_the_devices_counter(ecg_maker, fs_hz: float) -> None:
     first = 2**40 + 17
     x, truth = ecg_maker(fs_hz=fs_hz, seconds=30)
@@ -85,7 +85,7 @@ def test_beats_lie_on_the_r_peaks_in_the_devices_counter(ecg_maker, fs_hz: float
     samples = np.asarray([b.sample for b in out.beats])
     assert np.all(np.diff(samples) > 0)
     assert np.abs(samples - first - truth).max() * 1000 / fs_hz < 8
-    assert all(b.decision_ms <= 301 for b in out.beats)
+    assert all(b.decision_ms <= 300 for b in out.beats)
     later = out.beats[12:]
     assert min(b.reference_corr for b in later) > 0.98
     assert np.isnan(out.beats[0].reference_corr)

@@ -32,7 +32,7 @@ def test_what_would_fold_into_the_ecg_is_stopped(fs_hz: float) -> None:
 
 @pytest.mark.parametrize("fs_hz", RATES)
 def test_the_look_ahead_is_short(fs_hz: float) -> None:
-    assert resample_plan(fs_hz).delay_ms(fs_hz) <= 60.0
+    assert resample_plan(fs_hz).delay_ms(fs_hz) <= 65.0
 
 
 @given(
