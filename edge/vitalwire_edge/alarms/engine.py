@@ -125,6 +125,7 @@ class AlarmEngine:
         if not self._asystole.on_beat(beat, r_ns):
             return changes
         self._heart.add(beat.rr_s, r_ns)
+        self._unanalysable.on_beat(beat, r_ns)
         changes += self._apply("ventricular_tachycardia", self._vt.on_beat(beat, r_ns), r_ns)
         changes += self._apply("atrial_fibrillation", self._af.on_beat(beat, r_ns), r_ns)
         return changes
@@ -142,6 +143,8 @@ class AlarmEngine:
         fibrillation = self._vf.on_second(second, start_ns, tachycardia=run)
         changes += self._apply("ventricular_fibrillation", fibrillation, end_ns)
         changes += self._apply("lead_off", self._lead_off.on_second(second, start_ns), end_ns)
+        if self._is_covered("ecg_unanalysable"):
+            self._unanalysable.reset()
         changes += self._apply("ecg_unanalysable", self._unanalysable.on_second(second, start_ns), end_ns)
         if second.lead_off:
             self._heart.clear()
@@ -216,7 +219,8 @@ class AlarmEngine:
     def _judge_rate(self, rate: float | None, at_ns: int, *, trusted: bool) -> list[AlarmChange]:
         changes: list[AlarmChange] = []
         for rule in self._rates:
-            changes += self._apply(rule.kind, rule.update(rate, at_ns, trusted=trusted), at_ns)
+            known = None if self._is_covered(rule.kind) else rate
+            changes += self._apply(rule.kind, rule.update(known, at_ns, trusted=trusted), at_ns)
         return changes
 
     def _judge_score(self, now_ns: int) -> list[AlarmChange]:
@@ -255,6 +259,12 @@ class AlarmEngine:
             value = verdict.value if verdict.value is not None and isfinite(verdict.value) else None
             verdict = replace(verdict, notes=notes, value=value)
         return self._register.apply(kind, verdict, at_ns)
+
+    def _is_covered(self, kind: Kind) -> bool:
+        """Whether the alarm is not open and would say less than one that is."""
+        return kind not in self._register and any(
+            other in self._register for other in _COVERED_BY.get(kind, ())
+        )
 
     def _has_pulse(self, at_ns: int) -> bool:
         return (

@@ -166,7 +166,8 @@ class VentricularTachycardiaRule:
     Ventricular beats are unlike the patient's own and wider. Two runs count: `run_beats` that are clearly unlike the
     reference beat, or `odd_beats` that differ less but every one (a slow tachycardia may resemble the patient's beat in
     one lead). The running reference follows a long tachycardia after a while, so the alarm does not end when beats look
-    like the reference again, but when they are also slower than the run was.
+    like the reference again, but when they are also slower than the run was; and when they are slower than a
+    tachycardia, whatever they look like.
 
     Args:
         config: run lengths and rate.
@@ -184,6 +185,7 @@ class VentricularTachycardiaRule:
     WIDER: Final = 1.1
     ODD_WIDER: Final = 1.2
     SLOWER: Final = 0.85
+    SLOW_ENOUGH: Final = 0.9
 
     def __init__(self, config: VentricularTachycardiaConfig, before: AlarmChange | None = None) -> None:
         self._config = config
@@ -220,12 +222,14 @@ class VentricularTachycardiaRule:
                     limit=config.rate,
                 )
         last = seen[-config.recovered_beats :]
-        single = not any(before.unlike and after.unlike for before, after in pairwise(last))
-        if len(last) == config.recovered_beats and single and not last[-1].unlike:
-            rate = _rate(last)
-            if rate < max(config.rate, self.SLOWER * self._run_rate):
-                self._run_rate = 0.0
-                return Ended(f"Rhythm of {rate:.0f}/min without a ventricular run")
+        if len(last) < config.recovered_beats:
+            return None
+        rate = _rate(last)
+        own = sum(not b.odd for b in last) > len(last) // 2
+        slower = own and rate < max(config.rate, self.SLOWER * self._run_rate)
+        if slower or rate < self.SLOW_ENOUGH * config.rate:
+            self._run_rate = 0.0
+            return Ended(f"Rhythm of {rate:.0f}/min without a ventricular run")
         return None
 
     def _seen(self, beat: Beat, r_ns: int) -> _Seen:
