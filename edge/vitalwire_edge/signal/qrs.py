@@ -352,7 +352,8 @@ class QrsBank:
     """
 
     def __init__(self, n_streams: int, *, delay_ms: float = 0.0, first_index: int = 0) -> None:
-        budget = int((MAX_DECISION_MS - delay_ms) * ANALYSIS_HZ / 1000.0) - _HALF - _SEARCH - 1
+        # The R peak may lie up to half a sample beyond the search.
+        budget = int((MAX_DECISION_MS - delay_ms) * ANALYSIS_HZ / 1000.0 - _HALF - _SEARCH - 0.5)
         if budget < _PRECURSOR_MIN:
             raise LookAheadError(
                 f"{delay_ms:.0f} ms of delay leave no time to decide within {MAX_DECISION_MS:.0f} ms; "
