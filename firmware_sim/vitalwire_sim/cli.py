@@ -61,8 +61,8 @@ def run(
     logs.setup(f"sim {device}", level=log_level)
     try:
         host, port = _address(gateway_address)
-        loaded = scenarios.load(scenario)
-        chosen = _chosen(loaded, device, recording, channel)
+        loaded = _replaying(scenarios.load(scenario), device, recording, channel)
+        chosen = loaded.device(device)
         replayed = _recording(chosen, data)
         plan = Plan(
             device=chosen,
@@ -139,15 +139,17 @@ async def _run(plan: Plan, recording: Recording | None, truth: TruthFile) -> Non
     await DeviceProcess(plan, recording, truth).run(stop)
 
 
-def _chosen(loaded: Scenario, name: str, recording: str | None, channel: str | None) -> scenarios.Device:
+def _replaying(loaded: Scenario, name: str, recording: str | None, channel: str | None) -> Scenario:
+    """`loaded` with device `name` replaying `recording`, without what a recorded heart cannot be made to do."""
     device = loaded.device(name)
     if recording is None and channel is None:
-        return device
-    # A recorded heart cannot be made to do what the script says, so those episodes do not happen.
+        return loaded
     kept = tuple(e for e in device.episodes if not KINDS[e.kind].cardiac)
-    return msgspec.structs.replace(
+    changed = msgspec.structs.replace(
         device, recording=recording or device.recording, channel=channel or device.channel, episodes=kept
     )
+    devices = tuple(changed if one is device else one for one in loaded.devices)
+    return msgspec.structs.replace(loaded, devices=devices)
 
 
 def _seed(seed: int, device: str) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 from vitalwire_sim.physiology.body import Strip, TrueBeat
 from vitalwire_sim.physiology.patient import Floats
 
-
 BEAT_SYMBOLS: Final = frozenset("NLReojAaJSVEFfQ/!rnB?")
 """MIT-BIH annotation symbols that stand for a beat."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitalwire_edge.wire.frames import Frame, FrameDecoder, Goodbye, Hello, Vitals, Wave
 from vitalwire_sim.faults.clock import DRIFT_PPM, DeviceClock
 from vitalwire_sim.faults.electrodes import Electrodes

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import find_peaks, lombscargle, welch
+
 from vitalwire_sim.kinds import KINDS
 from vitalwire_sim.physiology.body import Body, Numbers
 from vitalwire_sim.physiology.patient import Patient

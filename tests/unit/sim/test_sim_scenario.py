@@ -1,6 +1,7 @@
 """Scenario files: what they may say, and what is said about those that may not."""
 
 import pytest
+
 from vitalwire_sim import scenario
 from vitalwire_sim.kinds import KINDS
 from vitalwire_sim.scenario import CloudRestart, LinkLoss, ScenarioError, parse
@@ -122,11 +123,28 @@ def test_an_unknown_scenario_or_device_names_the_known_ones():
 
 
 def test_kinds_that_must_alarm_expect_known_alarm_kinds():
-    known = set(
-        "asystole ventricular_fibrillation ventricular_tachycardia extreme_tachycardia extreme_bradycardia "
-        "tachycardia bradycardia atrial_fibrillation spo2_low temperature_high temperature_low respiration_high "
-        "respiration_low pressure_high pressure_low news2 ecg_unanalysable lead_off device_silent battery_low".split()
-    )
+    known = {
+        "asystole",
+        "ventricular_fibrillation",
+        "ventricular_tachycardia",
+        "extreme_tachycardia",
+        "extreme_bradycardia",
+        "tachycardia",
+        "bradycardia",
+        "atrial_fibrillation",
+        "spo2_low",
+        "temperature_high",
+        "temperature_low",
+        "respiration_high",
+        "respiration_low",
+        "pressure_high",
+        "pressure_low",
+        "news2",
+        "ecg_unanalysable",
+        "lead_off",
+        "device_silent",
+        "battery_low",
+    }
     for kind in KINDS.values():
         assert {*kind.expects, *kind.allows} <= known
     assert set(KINDS) == set(scenario.EpisodeKind.__args__)
