@@ -3,7 +3,8 @@
 import numpy as np
 
 from vitalwire_sim.faults.electrodes import Electrodes
-from vitalwire_sim.physiology.body import Body
+from vitalwire_sim.physiology.body import Body, TrueBeat
+from vitalwire_sim.physiology.patient import Floats
 from vitalwire_sim.recordings.recording import Recording
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Script
@@ -13,7 +14,8 @@ def synthetic(device: Device, script: Script, *, seconds: float, seed: int) -> R
     """The first `seconds` of what `device` measures, electrode faults included; its lead is named synthetic."""
     body = Body(device.patient, script, fs_hz=device.fs_hz, seed=seed)
     electrodes = Electrodes(script, fs_hz=device.fs_hz, seed=seed)
-    pieces, beats = [], []
+    pieces: list[Floats] = []
+    beats: list[TrueBeat] = []
     left = round(seconds * device.fs_hz)
     while left > 0:
         strip = body.read(min(left, device.fs_hz))
