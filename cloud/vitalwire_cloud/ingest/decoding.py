@@ -36,6 +36,8 @@ EARLIEST_NS: Final = 1_577_836_800_000_000_000
 
 _INT64: Final = 2**63
 _MAX_NAME: Final = 128
+_MAX_ALARM_NAME: Final = 64
+_MAX_TEXT: Final = 2000
 _STREAM_OF: Final[dict[type, Stream]] = {WaveBlock: "ecg", VitalsMessage: "vitals", BeatsMessage: "beat"}
 
 NoticeMessage = GatewayBirth | GatewayDeath | GatewayStatus | DeviceBirth | DeviceDeath
@@ -106,8 +108,7 @@ def _sequenced(
         message = decode_data(payload)
         if not isinstance(message, Skip) and _STREAM_OF[type(message)] != stream:
             raise MessageError(f"{type(message).__name__} on topic {topic}: its topic ends in another stream")
-    if not 0 < len(message.session) <= _MAX_NAME:
-        raise MessageError(f"session of {len(message.session)} characters: use 1 to {_MAX_NAME}")
+    _text("session", message.session, _MAX_NAME)
     samples = _check(message, latest_ns)
     seq = message.first if isinstance(message, Skip) else message.seq
     return Accepted(Item(topic.gateway, device, stream, message.session, seq, message, received_ns), samples)
@@ -142,12 +143,21 @@ def _check(message: Sequenced, latest_ns: int) -> NDArray[np.int16] | None:
             _counters(message.seq, message.onset_ns, message.at_ns)
             _clock(message.flags, latest_ns, message.onset_ns, message.at_ns)
             _finite(message.value, message.limit)
-            if not 0 < len(message.alarm_id) <= _MAX_NAME:
-                raise MessageError(f"alarm id of {len(message.alarm_id)} characters: use 1 to {_MAX_NAME}")
+            _text("alarm id", message.alarm_id, _MAX_ALARM_NAME)
+            _text("kind", message.kind, _MAX_ALARM_NAME)
+            _text("rule", message.rule, _MAX_NAME)
+            for text in (message.text, *message.notes):
+                _text("text", text, _MAX_TEXT)
     _counters(message.flags)
     if message.anchor is not None:
         _counters(message.anchor.mono_ns)
     return samples
+
+
+def _text(what: str, text: str, longest: int) -> None:
+    """Databases disagree about NUL and about what is too long, so neither gets that far."""
+    if not 0 < len(text) <= longest or "\0" in text:
+        raise MessageError(f"{what} of {len(text)} characters: use 1 to {longest}, without NUL")
 
 
 def _counters(*values: int) -> None:

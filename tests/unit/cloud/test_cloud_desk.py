@@ -49,6 +49,7 @@ def test_states_that_messages_alone_lead_to(priority, phases, state):
     assert record.alarm.state == state
 
 
+@settings(deadline=None)
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=6))
 def test_order_and_repetition_do_not_change_where_an_alarm_ends(order, repeated):
     phases = ["raised", "updated", "updated", "updated", "cleared"]

@@ -5,7 +5,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import SECOND_NS, T0, alarm, vitals, wave
 
@@ -35,6 +35,7 @@ def taken(topic: str, payload: bytes):
     return read(topic, payload, received_ns=T0, max_future_ns=DAY_NS)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(
         [*(f"{HEAD}/{s}" for s in STREAMS), "v1/ward-3/gw-1/birth", f"{HEAD}/death", "v2/a/b/c", ""]
@@ -47,6 +48,7 @@ def test_no_bytes_on_any_topic_raise(topic, payload):
     assert isinstance(taken(topic, payload), Accepted | Notice | Quarantined)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_a_damaged_block_is_never_let_in_with_other_samples(at, value):
     good = encode_data(wave(3).message)

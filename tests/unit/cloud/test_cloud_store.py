@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import FS_HZ, SECOND_NS, T0, alarm, beats, item, vitals, wave
 
@@ -32,6 +32,7 @@ def samples_of(store, start_s: float, end_s: float) -> list[tuple[float, int]]:
     return [((s.start_ns - T0) / SECOND_NS, s.samples.size) for s in segments]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8)), max_size=30))
 def test_ranges_are_the_set_they_stand_for(spans):
     held = RangeSet()
@@ -61,6 +62,7 @@ def test_a_strip_is_what_was_written_in_the_channels_unit(store):
     np.testing.assert_array_equal(segment.samples, 2.0 * (np.arange(5 * FS_HZ, 15 * FS_HZ) % 1000))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2500), st.integers(0, 2500))
 def test_any_strip_holds_exactly_the_samples_of_its_time(shared_store, first, length):
     step_ns = SECOND_NS // FS_HZ
@@ -142,6 +144,7 @@ def test_a_boot_number_that_comes_again_later_is_not_a_duplicate(store):
     assert store.counts().conflicts == 0
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.permutations(range(12)))
 def test_what_is_committed_does_not_depend_on_the_order(tmp_path_factory, order):
     store = EmbeddedStore(tmp_path_factory.mktemp("order"))
