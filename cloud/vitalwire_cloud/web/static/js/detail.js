@@ -3,9 +3,9 @@
 import { ApiError, strip } from './api.js';
 import { card } from './alarm_list.js';
 import { byId, el, mark, text } from './dom.js';
-import { levelOf, SIGNS, since } from './alarms.js';
+import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
-import { drawGrid, paper } from './paper.js';
+import { drawGrid, paper, zeroLine } from './paper.js';
 import { Strips } from './strips.js';
 import { delayText, facts } from './tile.js';
 import { clockText, fromJson, toNs } from './time.js';
@@ -47,14 +47,14 @@ export class Detail {
   }
 
   /** Numbers, facts and alarms as they stand at `now`. */
-  tick(now, alarms) {
+  tick(now, alarms, reachable) {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
-    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${top.text}` : '');
+    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');
     text(this.#parts.delay, `${paper.speed} mm/s, ${paper.gain} mm/mV, ${delayText(this.patient)}`);
-    this.#parts.facts.replaceChildren(...facts(this.patient));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable));
     this.overview.draw(this.strips.head ?? now, alarms);
     drawTrend(this.#parts.trend, this.patient, now);
     this.#alarms(alarms);
@@ -125,7 +125,7 @@ class Onset {
     drawGrid(this.#canvas, 0);
     const context = this.#canvas.getContext('2d');
     context.clearRect(0, 0, this.#canvas.clientWidth, this.#canvas.clientHeight);
-    const middle = this.#canvas.clientHeight / 2;
+    const middle = zeroLine(this.#canvas.clientHeight);
     const start = since(this.#alarm) - BEFORE_MS;
     const x = (t) => ((t - start) * paper.pxPerSecond) / 1000;
     const values = this.#segments.list.flatMap((segment) => segment.samples.filter((_, i) => i % 8 === 0)).sort((a, b) => a - b);

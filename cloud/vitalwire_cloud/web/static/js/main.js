@@ -111,6 +111,8 @@ function showBeats(patient, found) {
   for (const view of views(patient.name)) view.strips.beats(fresh);
 }
 
+const reachable = (patient) => gateways.get(patient.gateway)?.state !== 'offline';
+
 async function loadPast(patient) {
   const now = clock.now();
   try {
@@ -169,8 +171,8 @@ function tick() {
   byId('gateways').replaceChildren(...[...gateways.values()].map((link) => el('span', {
     class: 'gateway', dataset: { kind: link.state }, title: `Gateway ${link.gateway} is ${link.state}` },
   `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
-  if (detail) detail.tick(now, book.open(detail.patient.name));
-  else for (const [name, tile] of tiles) tile.tick(now, book.open(name));
+  if (detail) detail.tick(now, book.open(detail.patient), reachable(detail.patient));
+  else for (const tile of tiles.values()) tile.tick(now, book.open(tile.patient), reachable(tile.patient));
   panel.tick();
 }
 

@@ -1,6 +1,7 @@
 // The last minute of the first ECG lead in one line, so that the onset of an episode stays in sight.
 
 import { ApiError, strip } from './api.js';
+import { titleOf } from './alarms.js';
 import { el } from './dom.js';
 import { fit } from './paper.js';
 import { fromJson, toNs } from './time.js';
@@ -56,11 +57,11 @@ export class Overview {
       context.fillStyle = COLOUR[alarm.priority];
       context.fillRect(at, 0, 2, height);
       context.font = '600 11px system-ui, sans-serif';
-      const left = Math.min(at + 6, width - context.measureText(alarm.text).width - 6);
+      const left = Math.min(at + 6, width - context.measureText(titleOf(alarm)).width - 6);
       context.fillStyle = 'rgba(6, 11, 14, 0.85)';
-      context.fillRect(left - 3, 1, context.measureText(alarm.text).width + 6, 14);
+      context.fillRect(left - 3, 1, context.measureText(titleOf(alarm)).width + 6, 14);
       context.fillStyle = COLOUR[alarm.priority];
-      context.fillText(alarm.text, left, 12);
+      context.fillText(titleOf(alarm), left, 12);
     }
   }
 }

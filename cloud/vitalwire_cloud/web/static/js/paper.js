@@ -50,6 +50,9 @@ export function fit(canvas) {
   return { width, height };
 }
 
+/** Where zero lies in a strip: below the middle, since most of a QRS points up. */
+export const zeroLine = (height) => Math.round(height * 0.58);
+
 /** Calibration mark of 1 mV, 5 mm wide, at the lower left. */
 export function drawMillivolt(canvas) {
   const context = canvas.getContext('2d');
@@ -70,7 +73,7 @@ export function drawGrid(canvas, strength = 1) {
   context.clearRect(0, 0, width, height);
   if (!paper.grid) return;
   const mm = paper.pxPerMm;
-  const zero = Math.round(height / 2);
+  const zero = zeroLine(height);
   for (const [every, colour] of [[1, `rgba(126, 178, 160, ${0.07 * strength})`], [5, `rgba(126, 178, 160, ${0.2 * strength})`]]) {
     if (every * mm < 3) continue;
     context.beginPath();
@@ -79,7 +82,7 @@ export function drawGrid(canvas, strength = 1) {
       context.moveTo(x, 0);
       context.lineTo(x, height);
     }
-    for (let i = 0; i * mm <= zero; i += every) {
+    for (let i = 0; i * mm <= Math.max(zero, height - zero); i += every) {
       for (const y of i === 0 ? [zero] : [zero - i * mm, zero + i * mm]) {
         context.moveTo(0, Math.round(y) + 0.5);
         context.lineTo(width, Math.round(y) + 0.5);

@@ -1,7 +1,7 @@
 // Draws one channel as a monitor does: the trace is written from left to right at paper speed, a bar runs ahead of it
 // and wipes the oldest part. What arrives late is drawn where it belongs; what never arrived is shown as a gap.
 
-import { fit, paper } from './paper.js';
+import { fit, paper, zeroLine } from './paper.js';
 import { blockEnd, joins, LEAD_OFF } from './waves.js';
 
 const BAR_PX = 14;
@@ -131,8 +131,8 @@ export class Sweep {
   }
 
   #y(value, page) {
-    const { zero, pxPerUnit } = this.#level(page);
-    return this.#height / 2 - (value - zero) * pxPerUnit;
+    const { zero, pxPerUnit, line } = this.#level(page);
+    return line - (value - zero) * pxPerUnit;
   }
 
   /** Zero line and scale of a page: settled when the page begins, so that a sweep is one piece. */
@@ -147,8 +147,8 @@ export class Sweep {
   }
 
   #baseline(start) {
-    const middle = this.buffer.median(start - 6000, start + 1500);
-    return { zero: Math.abs(middle) < 150 ? 0 : middle, pxPerUnit: paper.pxPerUv };
+    const middle = this.buffer.median(start - 3000, start + 2000);
+    return { zero: Math.abs(middle) < 100 ? 0 : middle, pxPerUnit: paper.pxPerUv, line: zeroLine(this.#height) };
   }
 
   #range(start) {
@@ -160,8 +160,9 @@ export class Sweep {
         high = Math.max(high, value * block.scale);
       }
     }
-    if (high <= low) return { zero: 0, pxPerUnit: 1 };
-    return { zero: (low + high) / 2, pxPerUnit: (this.#height * FILL) / (high - low) };
+    const line = this.#height / 2;
+    if (high <= low) return { zero: 0, pxPerUnit: 1, line };
+    return { zero: (low + high) / 2, pxPerUnit: (this.#height * FILL) / (high - low), line };
   }
 
   /** Wipe ahead of the head, around the right edge where needed. */

@@ -1,7 +1,7 @@
 // One patient on the wall.
 
 import { el, mark, text } from './dom.js';
-import { levelOf, SIGNS } from './alarms.js';
+import { levelOf, SIGNS, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { Strips } from './strips.js';
 import { drawTrend } from './trend.js';
@@ -29,15 +29,15 @@ export class Tile {
   }
 
   /** Numbers, facts and alarms as they stand at `now`. */
-  tick(now, alarms) {
+  tick(now, alarms, reachable) {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
-    this.#parts.facts.replaceChildren(...facts(this.patient));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable));
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     const more = alarms.length > 1 ? `  +${alarms.length - 1}` : '';
     const taken = top?.state === 'acknowledged' ? '\u2713 ' : top?.state === 'latched' ? 'latched: ' : '';
-    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${taken}${top.text}${more}` : '');
+    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${taken}${titleOf(top)}${more}` : '');
     if (this.#trend.clientHeight > 20) drawTrend(this.#trend, this.patient, now);
   }
 
@@ -47,8 +47,10 @@ export class Tile {
   }
 }
 
-/** Small facts about a device: link, battery, signal quality, what it is. */
-export function facts(patient) {
+const STATES = { online: 'online', offline: 'offline', unknown: 'not heard of yet', cut: 'out of reach, its gateway is offline' };
+
+/** Small facts about a device: link (`reachable`: its gateway is there), battery, signal quality, what it is. */
+export function facts(patient, reachable) {
   const found = [];
   const link = patient.link;
   if (patient.simulated) found.push(el('span', { class: 'fact', dataset: { kind: 'sim' }, title: 'A simulated wearable' }, 'SIM'));
@@ -63,9 +65,9 @@ export function facts(patient) {
     found.push(el('span', { class: 'fact', dataset: { kind: percent <= 15 ? 'bad' : 'ok' }, title: 'Battery of the wearable' }, `\u26a1\ufe0e${percent}%`));
   }
   if (link?.backlog_rows > BACKLOG_ROWS) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'Messages still waiting on the gateway' }, `backlog ${link.backlog_rows}`));
-  const state = link?.state ?? 'unknown';
-  found.push(el('span', { class: 'fact link-state', dataset: { kind: state }, title: `${patient.name} is ${state}, behind ${patient.gateway}` },
-    state === 'online' ? '\u25cf online' : state === 'offline' ? '\u25cb offline' : '? link'));
+  const state = !reachable ? 'cut' : link?.state ?? 'unknown';
+  found.push(el('span', { class: 'fact link-state', dataset: { kind: state }, title: `${patient.name} is ${STATES[state]}, behind ${patient.gateway}` },
+    state === 'cut' ? '\u25cb gateway offline' : state === 'online' ? '\u25cf online' : state === 'offline' ? '\u25cb offline' : '? link'));
   return found;
 }
 
