@@ -32,13 +32,15 @@ so where that alarm is open, fibrillation or flutter is not raised beside it."""
 
 _OWN_BEATS: Final = 40
 _OWN_SHARE: Final = 0.35
+_CLEAR: Final = 0.5
 
 
 class QrsGate:
     """Which detected beats count as QRS complexes for asystole.
 
     All of more than `min_qrs_uv`; smaller ones only where the patient's own beats are that small, so that neither P
-    waves nor noise pass for a heart beat, and a low-voltage ECG is no asystole.
+    waves nor noise pass for a heart beat, and a low-voltage ECG is no asystole. Until the patient's beats are known,
+    clear ones of half that size count.
     """
 
     def __init__(self, min_qrs_uv: float) -> None:
@@ -50,11 +52,12 @@ class QrsGate:
         amplitude_uv = abs(beat.amplitude_uv)
         if isnan(amplitude_uv):
             return True
-        ready = len(self._own_uv) >= _OWN_BEATS // 4
         floor_uv = self._min_uv
-        if ready:
+        if len(self._own_uv) >= _OWN_BEATS // 4:
             floor_uv = min(floor_uv, _OWN_SHARE * float(np.median(self._own_uv)))
-        if amplitude_uv >= floor_uv or (not ready and beat.quality >= 0.5):
+        elif beat.quality >= _CLEAR:
+            floor_uv /= 2
+        if amplitude_uv >= floor_uv:
             self._own_uv.append(amplitude_uv)
         return amplitude_uv >= floor_uv
 
