@@ -15,7 +15,7 @@ from vitalwire_edge.wire.frames import Wave, WaveChannel
 
 log = structlog.get_logger()
 
-_SAMPLE_CLOCK_LATE_NS: Final = 1_000_000_000
+_SAMPLE_CLOCK_OFF_NS: Final = 1_000_000_000
 _LARGEST_COUNTER: Final = 2**62
 _RAIL: Final = 32767
 
@@ -40,7 +40,7 @@ class WaveformChannel:
         self.quality: float | None = None
         self._rate_mhz = info.rate_mhz
         self._cutter = BlockCutter(max(1, int(info.rate_mhz * block_s) // 1000))
-        self._sample_clock = EnvelopeClock(late_ns=_SAMPLE_CLOCK_LATE_NS)
+        self._sample_clock = EnvelopeClock(late_ns=_SAMPLE_CLOCK_OFF_NS, early_ns=_SAMPLE_CLOCK_OFF_NS)
         self._chain: EcgChain | None = None
         self._resets = 0
         self._ends_mono_ns = 0

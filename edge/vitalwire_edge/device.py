@@ -43,7 +43,9 @@ log = structlog.get_logger()
 
 NS_PER_S = 1_000_000_000
 _REBOOT_BACK_NS = 5 * NS_PER_S
-_BEATS_EVERY_NS = NS_PER_S
+_SETTLE_NS = NS_PER_S
+_SETTLE_FRAMES = 4096
+"""What a device may have had in its memory when it connects; arrives at once, before its clock can be judged."""
 
 Reason = Literal["goodbye", "closed", "silent"]
 
@@ -103,6 +105,7 @@ class Wearable:
         self._beats_at_ns = 0
         self._heart_rate = HeartRate()
         self._last_device_ns = 0
+        self._settling: list[Timed] | None = []
 
     def greet(self, timed: Timed) -> None:
         """The hello of a new connection: a new boot starts everything anew, the same boot goes on."""
@@ -134,11 +137,13 @@ class Wearable:
             self._birth()
         for ready in self._reorder.push(timed):
             self._use(ready)
+        self._settle(timed.arrival_ns)
 
     def tick(self, now_ns: int) -> None:
         """Time passes: give up waiting for holes, notice silence, let the alarm rules look at the clock."""
         for ready in self._reorder.expire(now_ns):
             self._use(ready)
+        self._settle(now_ns)
         if self._departed:
             return
         silent_ns = round(self._around.telemetry.silent_after_s * NS_PER_S)
@@ -160,6 +165,7 @@ class Wearable:
         """Send on what is still being gathered."""
         for ready in self._reorder.flush():
             self._use(ready)
+        self._release()
         for channel in self._channels:
             for block in channel.flush(self._device_clock):
                 self._put_wave(channel, block)
@@ -192,7 +198,25 @@ class Wearable:
         found["overlap_samples"] += sum(c.overlapped for c in self._channels)
         return {reason: count for reason, count in sorted(found.items()) if count}
 
+    def _settle(self, now_ns: int) -> None:
+        """After a restart the first second only teaches the clock: what a device sends at once was not made at once."""
+        held = self._settling
+        if held and (now_ns - held[0].arrival_ns >= _SETTLE_NS or len(held) >= _SETTLE_FRAMES):
+            self._release()
+
+    def _release(self) -> None:
+        held, self._settling = self._settling, None
+        if not held:
+            return
+        best = min(held, key=lambda timed: timed.arrival_ns - timed.frame.device_us * 1000)
+        self._device_clock.reset(best.frame.device_us * 1000, best.arrival_ns)
+        for timed in held:
+            self._use(timed)
+
     def _use(self, timed: Timed) -> None:
+        if self._settling is not None:
+            self._settling.append(timed)
+            return
         frame = timed.frame
         device_ns = frame.device_us * 1000
         if not self._device_clock.observe(device_ns, timed.arrival_ns):

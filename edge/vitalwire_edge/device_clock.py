@@ -24,7 +24,7 @@ SLEW: Final = 400e-6
 
 _CATCH_UP_NS: Final = 10 * NS_PER_S
 _STEP_NS: Final = NS_PER_S // 20
-_EARLY_NS: Final = NS_PER_S
+_EARLY_NS: Final = 600 * NS_PER_S
 _INSIST: Final = 5
 _SKEW_WINDOWS: Final = 6
 
@@ -41,11 +41,13 @@ class EnvelopeClock:
     Between updates the mapping is a line; an update changes its slope only, so it is continuous and increasing. It
     jumps only where the caller allows it (`align`, at a gap in the data) or on `reset`.
 
-    `late_ns` bounds how late a pair may be; None where any delay is believable (a device that had to buffer).
+    `late_ns` and `early_ns` bound how far a pair may lie from the mapping. Any delay is believable (a device that had
+    to buffer), so is that all pairs before were late by minutes.
     """
 
-    def __init__(self, *, late_ns: int | None = None) -> None:
+    def __init__(self, *, late_ns: int | None = None, early_ns: int = _EARLY_NS) -> None:
         self._late_ns = late_ns
+        self._early_ns = early_ns
         self.resets = -1
         self._suspects = 0
         self._minima: deque[_Minimum] = deque(maxlen=WINDOWS)
@@ -77,7 +79,7 @@ class EnvelopeClock:
             self.reset(x_ns, y_ns)
             return True
         delay = y_ns - self.map(x_ns)
-        if delay < -_EARLY_NS or (self._late_ns is not None and delay > self._late_ns):
+        if delay < -self._early_ns or (self._late_ns is not None and delay > self._late_ns):
             self._suspects += 1
             if self._suspects < _INSIST:
                 return False

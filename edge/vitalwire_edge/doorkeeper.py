@@ -50,7 +50,7 @@ class Doorkeeper:
                 visit = self._visits.pop(channel, None)
                 if visit is not None and visit.wearable is not None:
                     log.info("wearable_disconnected", device=visit.wearable.name, reason=reason)
-                    visit.wearable.leave("closed")
+                    self._guarded(visit.wearable, lambda wearable: wearable.leave("closed"))
             case Arrived(channel, arrival_ns, data):
                 visit = self._visits.get(channel)
                 if visit is not None and not visit.refused:
@@ -59,16 +59,20 @@ class Doorkeeper:
     def tick(self, now_ns: int) -> None:
         """Let every wearable notice that time passes."""
         for wearable in self.wearables.values():
-            try:
-                wearable.tick(now_ns)
-            except Exception:
-                self.dropped["failures"] += 1
-                log.exception("wearable_failed", device=wearable.name)
+            self._guarded(wearable, lambda wearable: wearable.tick(now_ns))
 
     def flush(self) -> None:
         """Send on what every wearable still gathers."""
         for wearable in self.wearables.values():
-            wearable.flush()
+            self._guarded(wearable, lambda wearable: wearable.flush())
+
+    def _guarded(self, wearable: Wearable, do: Callable[[Wearable], None]) -> None:
+        """One wearable's failure must not reach another."""
+        try:
+            do(wearable)
+        except Exception:
+            self.dropped["failures"] += 1
+            log.exception("wearable_failed", device=wearable.name)
 
     def _arrived(self, visit: _Visit, arrival_ns: int, data: bytes | tuple[Frame, ...]) -> None:
         frames: Iterable[Frame] = visit.decoder.feed(data) if isinstance(data, bytes) else data

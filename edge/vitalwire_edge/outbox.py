@@ -194,17 +194,17 @@ class Outbox:
                 self._backlog_at = row.id
                 if row.id not in self._under_way:
                     self._allowance -= 1
-                    yield self._send(row, now_ns)
+                    yield self._send(row, now_ns, backlog=True)
 
-    def _send(self, row: Row, now_ns: int) -> Outgoing:
+    def _send(self, row: Row, now_ns: int, *, backlog: bool = False) -> Outgoing:
         self._under_way[row.id] = _UnderWay(row.device, row.stream, row.seq, now_ns + self._resend_ns)
-        return Outgoing(row.device, row.stream, payload_of(row, self._clock, now_ns), row.id)
+        return Outgoing(row.device, row.stream, payload_of(row, self._clock, now_ns, backlog=backlog), row.id)
 
 
-def payload_of(row: Row, clock: GatewayClock, now_ns: int) -> bytes:
-    """The row's bytes as they should go out now: mapped again if the clock has become right, flagged if old."""
+def payload_of(row: Row, clock: GatewayClock, now_ns: int, *, backlog: bool = False) -> bytes:
+    """The row's bytes as they go out now: mapped again if the clock has become right, flagged if old or backlog."""
     same_boot = row.boot == clock.boot
-    history = not same_boot or now_ns - row.mono_ns > HISTORY_AFTER_NS
+    history = backlog or not same_boot or now_ns - row.mono_ns > HISTORY_AFTER_NS
     remap = not row.synchronised and same_boot and clock.synchronised
     if row.synchronised and not history:
         return row.payload

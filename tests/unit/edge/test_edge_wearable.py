@@ -42,7 +42,7 @@ class Bed:
                 alarms=AlarmConfig(),
                 session=lambda: "s",
                 put=self.entries.append,
-                on_alarm=lambda device, change: self.changes.append(change),
+                on_alarm=lambda _device, change: self.changes.append(change),
             ),
             open_alarms,
         )
@@ -70,7 +70,11 @@ class Bed:
         return [entry.message for entry in self.entries if entry.stream == stream]
 
     def samples(self):
-        return [(b.first_sample + i, int(v)) for b in self.of("ecg") for i, v in enumerate(unpack(b.codec, b.data, b.count))]
+        return [
+            (b.first_sample + i, int(v))
+            for b in self.of("ecg")
+            for i, v in enumerate(unpack(b.codec, b.data, b.count))
+        ]
 
 
 def test_every_sample_arrives_once_with_its_time():
@@ -86,6 +90,25 @@ def test_every_sample_arrives_once_with_its_time():
     assert starts[0] == pytest.approx(bed.offset + START + 3_000_000, abs=2_000_000)
     assert sum(e.samples for e in bed.entries if e.stream == "ecg") == 2500
     assert {e.code for e in bed.entries if e.stream == "ecg"} == {Code.ECG_UNSPECIFIED}
+
+
+def test_what_was_buffered_before_connecting_is_timed_by_its_newest_frame():
+    bed = Bed()
+    hello = bed.maker.hello()
+    frames = [bed.maker.wave(50) for _ in range(100)]
+    at = START + 20 * NS + 3_000_000
+    for frame in (hello, *frames):
+        bed.wearable.greet(Timed(at, frame)) if frame is hello else bed.wearable.take(Timed(at, frame))
+    assert bed.entries == []
+    bed.now_ns = at + NS
+    bed.wearable.tick(bed.now_ns)
+    bed.seconds(2)
+    bed.wearable.flush()
+    assert bed.samples() == list(enumerate(ecg(0, 5500).tolist()))
+    blocks = bed.of("ecg")
+    assert np.abs(np.diff([b.start_ns for b in blocks]) - NS).max() < NS // FS_HZ // 4
+    assert blocks[0].start_ns == pytest.approx(bed.offset + START + 3_000_000, abs=2_000_000)
+    assert bed.wearable.losses() == {}
 
 
 def test_beats_and_a_derived_heart_rate():
@@ -135,7 +158,12 @@ def test_gaps_and_lead_off_cut_blocks_and_are_not_filled():
 def test_nan_and_impossible_numbers_carry_no_value_and_are_counted():
     bed = Bed()
     bed.hello()
-    bed.take(bed.maker.frame(Vitals((Reading(Code.SPO2, nan), Reading(Code.TEMPERATURE, 400.0), Reading(Code.ECG_I, 1.0)))))
+    bed.take(
+        bed.maker.frame(
+            Vitals((Reading(Code.SPO2, nan), Reading(Code.TEMPERATURE, 400.0), Reading(Code.ECG_I, 1.0)))
+        )
+    )
+    bed.wearable.flush()
     (message,) = bed.of("vitals")
     assert [(v.code, v.value, v.status) for v in message.values] == [
         (Code.SPO2, None, ValueStatus.INVALID),
@@ -233,7 +261,9 @@ def test_asystole_is_raised_persisted_and_survives_a_restart():
     bed.seconds(15)
     for _ in range(60):
         flat = bed.maker.wave(50)
-        bed.take(Frame(flat.sequence, flat.device_us, Wave(0, flat.payload.first_sample, np.zeros(50, np.int16))))
+        bed.take(
+            Frame(flat.sequence, flat.device_us, Wave(0, flat.payload.first_sample, np.zeros(50, np.int16)))
+        )
     raised = [c for c in bed.changes if c.kind == "asystole"]
     assert [c.phase for c in raised] == ["raised"]
     entry = next(e for e in bed.entries if e.stream == "alarm" and e.message.kind == "asystole")
@@ -249,7 +279,9 @@ def test_asystole_is_raised_persisted_and_survives_a_restart():
     after.maker.skip(20 * FS_HZ)
     after.hello()
     after.seconds(20)
-    assert [(c.alarm_id, c.phase) for c in after.changes if c.kind == "asystole"] == [(change.alarm_id, "cleared")]
+    assert [(c.alarm_id, c.phase) for c in after.changes if c.kind == "asystole"] == [
+        (change.alarm_id, "cleared")
+    ]
     cleared = next(e for e in after.entries if e.stream == "alarm" and e.message.kind == "asystole")
     assert cleared.open_alarm == ("asystole", None)
 
