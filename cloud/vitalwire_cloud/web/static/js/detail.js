@@ -54,7 +54,7 @@ export class Detail {
     mark(this.node, 'level', levelOf(top));
     text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');
     text(this.#parts.delay, `${paper.speed} mm/s, ${paper.gain} mm/mV, ${delayText(this.patient)}`);
-    this.#parts.facts.replaceChildren(...facts(this.patient, reachable));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
     this.overview.draw(this.strips.head ?? now, alarms);
     drawTrend(this.#parts.trend, this.patient, now);
     this.#alarms(alarms);

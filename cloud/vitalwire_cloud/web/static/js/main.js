@@ -35,6 +35,7 @@ const live = new Live(clock, {
   hello(message) {
     text(byId('site'), message.site);
     lastSeen = null;
+    byId('lost').hidden = true;
     gateways.clear();
     for (const link of message.links) addLink(link);
     indexed = message.devices.map(patientOf);
@@ -58,7 +59,7 @@ const live = new Live(clock, {
       for (const view of views(patient.name)) view.strips.added(block.code, pieces);
     }
   },
-  vitals(message) { patients.get(message.device)?.addVitals(message.vitals); },
+  vitals(message) { patients.get(message.device)?.addVitals(message.vitals, clock.now()); },
   beats(message) {
     const patient = patients.get(message.device);
     if (patient) showBeats(patient, message.beats);
@@ -86,11 +87,11 @@ function patientOf(view) {
   const known = patients.get(view.device);
   if (known) {
     const before = JSON.stringify(known.channels);
-    known.update(view);
+    known.update(view, clock.now());
     if (JSON.stringify(known.channels) !== before) for (const shown of views(known.name)) { shown.strips.build(); shown.strips.resize(); }
     return known;
   }
-  const patient = new Patient(view);
+  const patient = new Patient(view, clock.now());
   patients.set(patient.name, patient);
   return patient;
 }
@@ -117,7 +118,7 @@ async function loadPast(patient) {
   const now = clock.now();
   try {
     showBeats(patient, await beats(patient.name, toNs(now - BEATS_MS), toNs(now + 60000)));
-    patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)));
+    patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)), now);
   } catch (error) {
     if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // it fills as beats and numbers arrive
   }

@@ -32,7 +32,7 @@ export class Tile {
   tick(now, alarms, reachable) {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
-    this.#parts.facts.replaceChildren(...facts(this.patient, reachable));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     const more = alarms.length > 1 ? `  +${alarms.length - 1}` : '';
@@ -50,11 +50,14 @@ export class Tile {
 const STATES = { online: 'online', offline: 'offline', unknown: 'not heard of yet', cut: 'out of reach, its gateway is offline' };
 
 /** Small facts about a device: link (`reachable`: its gateway is there), battery, signal quality, what it is. */
-export function facts(patient, reachable) {
+export function facts(patient, reachable, now) {
   const found = [];
   const link = patient.link;
   if (patient.simulated) found.push(el('span', { class: 'fact', dataset: { kind: 'sim' }, title: 'A simulated wearable' }, 'SIM'));
   if (patient.paced === 'yes') found.push(el('span', { class: 'fact', title: 'The patient has a pacemaker' }, 'PACED'));
+  const ahead = patient.aheadMs(now);
+  if (ahead > 0) found.push(el('span', { class: 'fact', dataset: { kind: 'bad' }, title: 'Data from the future is not shown: set the clock of the gateway' }, `clock ${spanText(ahead)} ahead`));
+  else if (patient.unsynchronised) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'The gateway has no synchronised clock: times are its best guess' }, 'clock unsure'));
   if (link?.quality !== null && link?.quality !== undefined) {
     const percent = Math.round(link.quality * 100);
     found.push(el('span', { class: 'fact quality', dataset: { kind: percent < 50 ? 'bad' : 'ok' }, title: `Signal quality ${percent} %` },
