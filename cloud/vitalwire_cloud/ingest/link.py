@@ -59,6 +59,7 @@ class BrokerLink:
         self._subscribing: int | None = None
         self._connection = 0
         self._problem = "not connected yet"
+        self._refused: str | None = None
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, protocol=paho.MQTTv5, manual_ack=True
         )
@@ -68,6 +69,7 @@ class BrokerLink:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
         if config.username is not None:
             password = read_secret(config.password_file, "password file") if config.password_file else None
             self._client.username_pw_set(config.username, password)
@@ -106,8 +108,10 @@ class BrokerLink:
         metrics.CONNECTED.set(0)
 
     def problem(self) -> str | None:
-        """None while subscribed, else what is wrong."""
-        return None if self._connected.is_set() else f"broker {self._address}: {self._problem}"
+        """None while subscribed and allowed to publish, else what is wrong."""
+        if not self._connected.is_set():
+            return f"broker {self._address}: {self._problem}"
+        return None if self._refused is None else f"broker {self._address}: {self._refused}"
 
     def alive(self) -> bool:
         """Whether the client's own thread runs."""
@@ -196,6 +200,15 @@ class BrokerLink:
         self._problem = f"connection lost: {reason}"
         if not self._stopping.is_set():
             log.warning("broker_lost", broker=self._address, reason=str(reason))
+
+    def _on_publish(
+        self, _client: paho.Client, _data: Any, _mid: int, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        """Access rules that forbid publishing show nowhere but here: the message is acknowledged and thrown away."""
+        refused = f"publishing refused: {reason}" if reason.is_failure else None
+        if refused is not None and self._refused is None:
+            log.error("broker_refused_publishing", broker=self._address, reason=str(reason))
+        self._refused = refused
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0

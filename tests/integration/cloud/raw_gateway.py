@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -58,6 +59,7 @@ class RawGateway:
         device: str = "w-1",
         session: str = "s-1",
         site: str = SITE,
+        certificates: Path | None = None,
     ) -> None:
         self.name = name
         self.device = device
@@ -84,6 +86,9 @@ class RawGateway:
             encode_json(GatewayDeath(session=session, expected=False)),
             qos=1,
         )
+        if certificates is not None:
+            own = [str(certificates / f"{name}.{part}") for part in ("crt", "key")]
+            self._client.tls_set(str(certificates / "ca.crt"), *own)
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", port, keepalive=10)
         self._client.loop_start()

@@ -2,6 +2,8 @@
 
 import json
 import random
+import sqlite3
+import threading
 import time
 
 import numpy as np
@@ -286,3 +288,34 @@ def test_one_name_at_two_sites_is_refused_not_mixed(embedded_broker, clouds, gat
     wait_for(lambda: cloud.audit()["quarantined"] == 1, "the stranger in quarantine")
     assert "unique over all sites" in cloud.command("quarantine", "list").stdout
     assert cloud.stream("ecg")["samples"] == 2 * SAMPLES
+
+
+@pytest.mark.timeout(180)
+def test_a_locked_store_holds_everything_up_in_bounded_memory_and_then_takes_it(broker, clouds, gateways):
+    cloud = clouds(broker, "ingest.queue_messages=200", "mqtt.receive_maximum=100", "mqtt.keepalive_s=5")
+    gateway = gateways(broker.port, cloud.new_key())
+    cloud.start()
+    gateway.birth()
+    gateway.start_ns -= 3000 * SECOND_NS
+    gateway.send_blocks(ecg(2))
+    assert gateway.all_confirmed(10)
+    intruder = sqlite3.connect(cloud.data / "store.sqlite", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    gateway.send_blocks(ecg(1500, seed=4))
+    wait_for(lambda: cloud.get("/readyz")[0] == 503, "unreadiness with a locked store")
+    assert "locked" in cloud.get("/readyz")[1]
+    # Longer than the keep-alive: a reader that stopped reading must come back by itself.
+    threading.Event().wait(12)
+    held = [
+        line
+        for line in cloud.get("/metrics")[1].splitlines()
+        if line.startswith("vitalwire_ingest_queue_messages ")
+    ]
+    assert float(held[0].split()[1]) <= 200
+    assert gateway.low_water("ecg") == 2
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    assert gateway.all_confirmed(90, resend_every_s=5)
+    ecg_proof = cloud.stream("ecg")
+    assert (ecg_proof["samples"], ecg_proof["duplicated"]) == (1502 * SAMPLES, 0)
+    assert cloud.get("/readyz")[0] == 200
