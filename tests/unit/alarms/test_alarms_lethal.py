@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import wfdb
 from alarm_feed import T0, Feed, S, a_beat, engine, fibrillation, play, restarted, sinus
 
 from vitalwire_edge.signal.ventricular import VentricularDetector, ventricular_features
@@ -191,7 +192,6 @@ def test_fibrillation_at_other_sample_rates(fs_hz):
 
 @pytest.mark.parametrize("noise", ["em", "ma"])
 def test_recorded_noise_does_not_hide_fibrillation(recordings, noise):
-    wfdb = pytest.importorskip("wfdb")
     record = wfdb.rdrecord(str(recordings / "nstdb" / noise), sampto=360 * 60)
     disturbance = record.p_signal[:, 0] * 1000
     clean = fibrillation(30, fs_hz=360, uv=300)
