@@ -22,7 +22,9 @@ from vitalwire_sim.truth import Start, TruthError, TruthFile
 
 _FAILED: Final = 1
 _WRONG_USE: Final = 2
-_LATE_NS: Final = 10_000_000_000
+_LATE_NS: Final = 5_000_000_000
+"""What a wearable's buffer can make up for."""
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -191,6 +193,6 @@ def _start_ns(start_at: int | None) -> int:
         return now_ns
     if not -_LATE_NS < start_at - now_ns < 3600 * 1_000_000_000:
         raise ValueError(
-            f"--start-at {start_at}: give UTC nanoseconds from 10 s ago to an hour ahead (now is {now_ns})"
+            f"--start-at {start_at}: give UTC nanoseconds from 5 s ago to an hour ahead (now is {now_ns})"
         )
     return start_at

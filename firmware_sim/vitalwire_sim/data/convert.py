@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 from scipy.signal import resample_poly
 
-from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank, SampleRateError
 from vitalwire_sim.data.info import describe
 from vitalwire_sim.physiology.body import TrueBeat
 from vitalwire_sim.physiology.patient import Floats
@@ -92,6 +91,13 @@ def resampled(recording: Recording, fs_hz: float, method: Method) -> Recording:
 
 
 def _causal(recording: Recording, fs_hz: float) -> Floats:
+    # The gateway's filter needs its compiler, which who only fetches and converts may not have installed.
+    try:
+        from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank, SampleRateError  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise RecordingError(
+            f"--resample causal needs {error.name}: install vitalwire[edge], or use polyphase"
+        ) from error
     if fs_hz != ANALYSIS_HZ:
         raise RecordingError(
             f"--resample causal makes {ANALYSIS_HZ} Hz, as the gateway does; use polyphase for {fs_hz:g}"

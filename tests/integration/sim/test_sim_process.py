@@ -316,3 +316,19 @@ def test_scenarios_are_listed_and_a_signal_written(tmp_path):
     refused = CliRunner().invoke(app, ["write", str(tmp_path / "y"), "--device", "chest-1"])
     assert refused.exit_code == 2
     assert "data convert" in refused.output
+
+
+def test_a_late_start_catches_up_without_loss(listener, scenario, tmp_path):
+    path = tmp_path / "t.jsonl"
+    # The process needs a part of the five seconds for itself.
+    start_ns = time.time_ns() - 1_500_000_000
+    process = start(
+        scenario, "d2", listener.port, "--seconds", "5", "--start-at", str(start_ns), "--truth", str(path)
+    )
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    wait_until(lambda: listener.of(Goodbye))
+    end = end_of(truth.read(path))
+    assert (end.ecg.sent, end.ecg.not_delivered) == (1250, 0)
+    waves = [(at, f) for at, f in listener.frames if isinstance(f.payload, Wave)]
+    assert waves[0][1].device_us == 200_000
