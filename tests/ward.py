@@ -73,6 +73,7 @@ class Bed:
         self.device = device
         self.gateway = gateway
         self.lead = lead
+        self.rail = False
         self._ward = ward
         self._body = Body(patient, script, fs_hz=FS_HZ, seed=sum(device.encode()))
         self._seq = 0
@@ -92,7 +93,8 @@ class Bed:
         """The next second of samples; beats and numbers of that second are kept for `second`."""
         strip = self._body.read(FS_HZ)
         self.beats = [(beat.sample - strip.first_sample, beat.symbol) for beat in strip.beats]
-        return np.clip(np.rint(strip.uv / SCALE_UV), -32768, 32767).astype(np.int16)
+        uv = np.full(FS_HZ, 80_000.0) if self.rail else strip.uv
+        return np.clip(np.rint(uv / SCALE_UV), -32768, 32767).astype(np.int16)
 
     def wave(self, samples: NDArray[np.int16], start_ns: int, *, flags: int = 0) -> None:
         """Store one block and, as ingest does after it was stored, publish it."""

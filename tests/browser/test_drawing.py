@@ -53,6 +53,17 @@ TRACE_IN_SPAN = """([device, code, from, to]) => {
 }""".replace("(COPY)", f"({COPY})")
 
 
+AMBER = """([device, code]) => {
+  const { context } = (COPY)(device, code);
+  const { data } = context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+  let found = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] > 100 && data[i] > 140 && data[i + 1] > 100 && data[i + 2] < 100) found += 1;
+  }
+  return found;
+}""".replace("(COPY)", f"({COPY})")
+
+
 def open_wall(page: Page, scene: Scene) -> None:
     page.goto(scene.server.url)
     expect(page.locator(".tile")).to_have_count(4)
@@ -170,8 +181,13 @@ def test_lead_off_is_marked(page: Page, scene: Scene) -> None:
     try:
         expect(strip).to_have_attribute("data-state", "off", timeout=10_000)
         expect(strip.locator(".strip-state")).to_have_text("Lead off")
+        scene.ward.beds["chest-4"].rail = True
+        page.wait_for_timeout(3500)
+        amber = page.evaluate(AMBER, ["chest-4", LEAD])
+        assert amber > 50, "a railed input stays in sight, in a colour of its own"
     finally:
         del scene.feed.flags["chest-4"]
+        scene.ward.beds["chest-4"].rail = False
     expect(strip).to_have_attribute("data-state", "ok", timeout=10_000)
 
 

@@ -169,7 +169,7 @@ function tick() {
   if (offline.hidden === told) offline.hidden = !told;
   if (told) text(offline, `No connection \u2014 what you see is ${spanText(now - lastSeen)} old. Connecting again\u2026`);
   document.body.classList.toggle('down', told);
-  byId('gateways').replaceChildren(...[...gateways.values()].map((link) => el('span', {
+  byId('gateways').replaceChildren(...[...gateways.values()].sort((a, b) => a.gateway.localeCompare(b.gateway)).map((link) => el('span', {
     class: 'gateway', dataset: { kind: link.state }, title: `Gateway ${link.gateway} is ${link.state}` },
   `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
   if (detail) detail.tick(now, book.open(detail.patient), reachable(detail.patient));

@@ -223,15 +223,17 @@ export class Sweep {
     const last = Math.min(block.values.length - 1, Math.floor((to - block.t0) / dt));
     if (last < first) return;
     const context = this.#context;
+    const off = (block.flags & LEAD_OFF) !== 0;
+    // Without electrodes the input drifts to its rail: keep the line in sight.
+    const y = (value) => (off ? Math.min(Math.max(this.#y(value, page), 4), this.#height - 4) : this.#y(value, page));
     context.beginPath();
     if (first === 0 && before && joins(before, block)) {
       const value = before.values.at(-1) * before.scale;
-      context.moveTo(this.#x(block.t0 - dt, page), this.#y(value, page));
+      context.moveTo(this.#x(block.t0 - dt, page), y(value));
     }
     for (let i = first; i <= last; i += 1) {
-      context.lineTo(this.#x(block.t0 + i * dt, page), this.#y(block.values[i] * block.scale, page));
+      context.lineTo(this.#x(block.t0 + i * dt, page), y(block.values[i] * block.scale));
     }
-    const off = (block.flags & LEAD_OFF) !== 0;
     context.strokeStyle = off ? LEAD_OFF_COLOUR : this.#colour;
     context.lineWidth = LINE_PX;
     context.lineJoin = 'round';
