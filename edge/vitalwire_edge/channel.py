@@ -11,6 +11,7 @@ from vitalwire_edge.signal.chain import ChainOutput, EcgChain, SampleOverlapErro
 from vitalwire_edge.signal.resample import SampleRateError
 from vitalwire_edge.waveform import Block, BlockCutter
 from vitalwire_edge.wire.blocks import pack
+from vitalwire_edge.wire.codes import WAVE_UNITS
 from vitalwire_edge.wire.frames import Wave, WaveChannel
 
 log = structlog.get_logger()
@@ -18,6 +19,9 @@ log = structlog.get_logger()
 _SAMPLE_CLOCK_OFF_NS: Final = 1_000_000_000
 _LARGEST_COUNTER: Final = 2**62
 _RAIL: Final = 32767
+_LARGEST_BLOCK: Final = 16_000
+_SLOWEST_MHZ: Final = 1_000
+_FASTEST_MHZ: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,17 @@ class WaveformChannel:
         self.info = info
         self.quality: float | None = None
         self._rate_mhz = info.rate_mhz
-        self._cutter = BlockCutter(max(1, int(info.rate_mhz * block_s) // 1000))
+        block = int(info.rate_mhz * block_s) // 1000
+        self._cutter = BlockCutter(max(1, min(block, _LARGEST_BLOCK)))
         self._sample_clock = EnvelopeClock(late_ns=_SAMPLE_CLOCK_OFF_NS, early_ns=_SAMPLE_CLOCK_OFF_NS)
         self._chain: EcgChain | None = None
         self._resets = 0
         self._ends_mono_ns = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cloud can take it: a waveform, at 1 Hz to 10 kHz."""
+        return self.info.code in WAVE_UNITS and _SLOWEST_MHZ <= self.info.rate_mhz <= _FASTEST_MHZ
 
     @property
     def overlapped(self) -> int:

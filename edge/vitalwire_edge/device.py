@@ -120,7 +120,13 @@ class Wearable:
             self._channels = [
                 WaveformChannel(channel, self._around.telemetry.block_s) for channel in hello.channels
             ]
-            ecg = next((c for c in self._channels if c.info.code in LEADS), None)
+            for channel in self._channels:
+                if not channel.usable:
+                    info = channel.info
+                    log.warning(
+                        "channel_unusable", device=self.name, code=int(info.code), rate_mhz=info.rate_mhz
+                    )
+            ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
             if ecg is not None:
                 ecg.analyse()
         self._hello = hello
@@ -241,10 +247,10 @@ class Wearable:
                 pass
 
     def _use_wave(self, frame: Frame, wave: Wave) -> None:
-        if wave.channel >= len(self._channels):
-            self.dropped["unknown_channel"] += 1
+        channel = self._channels[wave.channel] if wave.channel < len(self._channels) else None
+        if channel is None or not channel.usable:
+            self.dropped["unusable_channel"] += 1
             return
-        channel = self._channels[wave.channel]
         if not channel.believes(wave, frame.device_us * 1000):
             self.dropped["impossible_counter"] += 1
             return
@@ -361,7 +367,7 @@ class Wearable:
                 rate_mhz=c.rate_mhz,
                 scale=c.scale,
             )
-            for c in self._hello.channels
+            for c in (channel.info for channel in self._channels if channel.usable)
         )
         numbers = tuple(
             ChannelInfo(

@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
@@ -198,7 +199,7 @@ class Spool:
                 self._writing = 0
             self._recovered()
             for listener in self._listeners:
-                listener.on_stored(stored)
+                _tell(partial(listener.on_stored, stored))
 
     def _append(self, batch: list[Entry]) -> list[tuple[Entry, int]]:
         try:
@@ -208,10 +209,35 @@ class Spool:
             self._file.shrink_log()
             self._make_room("disk", SACRIFICE[:-1])
             stored = self._file.append(batch)
-        with self._wake:
-            for _ in batch:
-                self._pending.popleft()
+        except SpoolError:
+            raise
+        except Exception:
+            # An entry that cannot be encoded or bound would block everything behind it.
+            log.exception("spool_entry_unusable", entries=len(batch))
+            return self._append_singly(batch)
+        self._written(len(batch))
         return stored
+
+    def _append_singly(self, batch: list[Entry]) -> list[tuple[Entry, int]]:
+        stored: list[tuple[Entry, int]] = []
+        for entry in batch:
+            try:
+                stored += self._file.append([entry])
+            except SpoolError:
+                if not stored:
+                    raise
+                break
+            except Exception:
+                log.exception("spool_entry_dropped", device=entry.device, stream=entry.stream)
+                self.counters[f"unusable_{entry.stream}_rows"] += 1
+            self._written(1)
+        return stored
+
+    def _written(self, count: int) -> None:
+        with self._wake:
+            for _ in range(count):
+                self._pending.popleft()
+            self._writing -= count
 
     def _let_go(self) -> None:
         while self._commits:
@@ -219,7 +245,7 @@ class Spool:
             self._file.confirm(commits)
             self._commits.popleft()
             for listener in self._listeners:
-                listener.on_confirmed(commits)
+                _tell(partial(listener.on_confirmed, commits))
 
     def _keep_house(self) -> None:
         """Enforce the caps, give space back, and refresh what others may read."""
@@ -290,3 +316,11 @@ class Spool:
         log.critical("spool_set_aside", path=str(self._path), aside=str(aside), error=str(error))
         self._file, _ = open_or_set_aside(self._path, self._boot)
         self.session = self._file.session
+
+
+def _tell(what: Callable[[], None]) -> None:
+    """What a listener does wrong must not stop the writer."""
+    try:
+        what()
+    except Exception:
+        log.exception("spool_listener_failed")

@@ -343,6 +343,19 @@ def test_nothing_that_was_reported_stored_is_lost_to_kill_9(path):
     assert rows(path)[-1].seq == len(held)
 
 
+def test_an_entry_that_cannot_be_written_does_not_block_the_others(path):
+    spool = Spool(path, BOOT, commit_every_s=0.5)
+    recorder = Recorder()
+    spool.listen(recorder)
+    spool.start()
+    for entry in (wave(), wave(mono_ns=2**70), wave(), alarm()):
+        spool.put(entry)
+    assert spool.close() == 0
+    assert spool.counters["unusable_ecg_rows"] == 1
+    assert [row.seq for row in rows(path) if row.stream == "ecg"] == [0, 1]
+    assert [seq for entry, seq in recorder.stored if entry.stream == "ecg"] == [0, 1]
+
+
 def test_confirming_reaches_the_listeners_and_only_for_this_session(path):
     spool = Spool(path, BOOT)
     recorder = Recorder()

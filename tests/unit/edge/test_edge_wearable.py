@@ -201,7 +201,7 @@ def test_an_impossible_device_clock_or_counter_costs_that_frame_only():
     bed.seconds(2)
     bed.wearable.flush()
     losses = bed.wearable.losses()
-    assert losses == {"clock_impossible": 1, "impossible_counter": 1, "unknown_channel": 1}
+    assert losses == {"clock_impossible": 1, "impossible_counter": 1, "unusable_channel": 1}
     assert {n for n, _ in bed.samples()} == set(range(500)) | set(range(650, 1150))
 
 
@@ -307,6 +307,22 @@ def test_without_a_synchronised_clock_everything_says_so():
     assert {entry.stream for entry in bed.entries} >= {"ecg", "vitals"}
     assert all(entry.message.flags & Flag.UNSYNCHRONISED for entry in bed.entries)
     assert all(entry.message.anchor.mono_ns == entry.mono_ns for entry in bed.entries)
+
+
+@pytest.mark.parametrize(
+    ("code", "rate_mhz"), [(Code.PLETH, 1), (Code.PLETH, 4_000_000_000), (Code.SPO2, 100_000)]
+)
+def test_a_channel_nobody_can_store_is_dropped_and_counted(code, rate_mhz):
+    bed = Bed()
+    hello = bed.maker.hello_payload
+    channel = type(hello.channels[0])(code, rate_mhz, 1.0)
+    bed.wearable.greet(bed.timed(bed.maker.frame(type(hello)("chest-1", 1, (channel, *hello.channels)))))
+    frame = bed.maker.wave(50)
+    bed.take(frame)
+    bed.wearable.flush()
+    assert bed.entries == []
+    assert bed.wearable.losses() == {"unusable_channel": 1}
+    assert [c.code for c in bed.wearable.lifecycle.channels] == [Code.ECG_UNSPECIFIED]
 
 
 def test_a_rate_the_chain_cannot_analyse_is_still_recorded():
