@@ -37,7 +37,7 @@ OWN_CORRELATION: Final = 0.9
 
 MIN_QUALITY: Final = 0.4
 _REACH: Final = 2.2
-"""The counted intervals have to be this many times fewer than the beats they come from, at most."""
+"""Intervals from more than this many times as many beats are too much ectopy to call fibrillation."""
 
 
 def entropy_coefficient(rr_s: NDArray[np.float64]) -> float:
@@ -115,10 +115,12 @@ class AtrialFibrillationRule:
             return None
         self._intervals.append(_Interval(self._number, r_ns - round(beat.rr_s * 1e9), beat.rr_s))
         size = self._config.beats
-        if len(self._intervals) < size or self._number - self._intervals[0].number > _REACH * size:
+        if len(self._intervals) < size:
             return None
         rr_s = np.array([interval.rr_s for interval in self._intervals])
         irregular = is_fibrillation(rr_s)
+        if irregular and self._number - self._intervals[0].number > _REACH * size:
+            return None
         self._for = self._for + 1 if irregular else 0
         self._against = 0 if irregular else self._against + 1
         if self._for > self._config.confirm_beats:

@@ -13,7 +13,11 @@ from typing import Final
 import numpy as np
 
 from vitalwire_edge.alarms.change import NS_PER_S, AlarmChange, Ended, Finding, Verdict
-from vitalwire_edge.alarms.config import AsystoleConfig, FibrillationVfConfig, VentricularTachycardiaConfig
+from vitalwire_edge.alarms.config import (
+    AsystoleConfig,
+    VentricularFibrillationConfig,
+    VentricularTachycardiaConfig,
+)
 from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.signal.ventricular import WINDOW_S, VentricularDetector
 
@@ -120,7 +124,7 @@ class AsystoleRule:
 class VentricularFibrillationRule:
     """Fibrillation or flutter in `confirm_s` of the last `of_s` windows of 5 s."""
 
-    def __init__(self, config: FibrillationVfConfig) -> None:
+    def __init__(self, config: VentricularFibrillationConfig) -> None:
         self._config = config
         self._detector = VentricularDetector()
         self._votes: deque[int | None] = deque(maxlen=config.of_s)
