@@ -26,7 +26,8 @@ from vitalwire_edge.signal import chain
 from vitalwire_edge.sources.inbox import Inbox, Source
 from vitalwire_edge.sources.tcp import TcpSource
 from vitalwire_edge.spool import Spool, SpoolState
-from vitalwire_edge.spool_file import Entry, SpoolReader
+from vitalwire_edge.spool_reader import SpoolReader
+from vitalwire_edge.spool_rows import Entry
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     DeviceBirth,

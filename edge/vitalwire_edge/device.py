@@ -16,26 +16,23 @@ from vitalwire_edge.clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
 from vitalwire_edge.device_alarms import DeviceAlarms
 from vitalwire_edge.device_clock import EnvelopeClock
+from vitalwire_edge.device_messages import alarm_message, beats_message, vitals_message, wave_block
 from vitalwire_edge.heart_rate import HeartRate
 from vitalwire_edge.reorder import Reorder, Timed
 from vitalwire_edge.signal.chain import ChainOutput
-from vitalwire_edge.spool_file import Entry, Message
+from vitalwire_edge.spool_rows import Entry, Message
 from vitalwire_edge.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
-from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave, WaveChannel
+from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_edge.wire.messages import (
-    AlarmMessage,
     Anchor,
     BeatMark,
-    BeatsMessage,
     ChannelInfo,
     DeviceBirth,
     DeviceDeath,
     DeviceStatus,
     Flag,
-    VitalsMessage,
     VitalValue,
-    WaveBlock,
 )
 from vitalwire_edge.wire.topics import Stream
 
@@ -305,18 +302,18 @@ class Wearable:
         self._alarms.vitals(mono_ns, values)
 
     def _put_vitals(self, mono_ns: int, values: list[VitalValue]) -> None:
-        self._put("vitals", mono_ns, partial(_vitals_message, self._clock.utc_ns(mono_ns), tuple(values)))
+        self._put("vitals", mono_ns, partial(vitals_message, self._clock.utc_ns(mono_ns), tuple(values)))
 
     def _put_beats(self) -> None:
         if self._beats:
             beats, self._beats = tuple(self._beats), []
-            self._put("beat", self._beats_at_ns, partial(_beats_message, beats))
+            self._put("beat", self._beats_at_ns, partial(beats_message, beats))
 
     def _put_wave(self, channel: WaveformChannel, block: PackedBlock) -> None:
         self._put(
             "ecg",
             block.mono_ns,
-            partial(_wave_block, channel.info, self._boot or 0, block, self._clock.utc_ns(block.mono_ns)),
+            partial(wave_block, channel.info, self._boot or 0, block, self._clock.utc_ns(block.mono_ns)),
             code=int(channel.info.code),
             samples=block.count,
         )
@@ -326,7 +323,7 @@ class Wearable:
         now_ns = self._clock.now().mono_ns
         # Before the spool has it, which may be confirmed before another line runs here.
         self._around.on_alarm(self.name, change)
-        self._put("alarm", now_ns, partial(_alarm_message, change), open_alarm=(change.kind, kept))
+        self._put("alarm", now_ns, partial(alarm_message, change), open_alarm=(change.kind, kept))
         log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
 
     def _put(
@@ -397,57 +394,6 @@ def _paced(name: str, telemetry: TelemetryConfig) -> Literal["yes", "no", "unkno
     return "no" if name in telemetry.not_paced else "unknown"
 
 
-def _wave_block(
-    info: WaveChannel, boot: int, block: PackedBlock, start_ns: int, *, flags: int, anchor: Anchor | None
-) -> WaveBlock:
-    return WaveBlock(
-        session="",
-        seq=0,
-        flags=flags | (int(Flag.LEAD_OFF) if block.lead_off else 0),
-        code=int(info.code),
-        device_boot=boot,
-        first_sample=block.first_sample,
-        start_ns=start_ns,
-        rate_mhz=info.rate_mhz,
-        scale=info.scale,
-        count=block.count,
-        codec=block.codec,
-        data=block.data,
-        anchor=anchor,
-    )
-
-
-def _vitals_message(
-    time_ns: int, values: tuple[VitalValue, ...], *, flags: int, anchor: Anchor | None
-) -> VitalsMessage:
-    return VitalsMessage(session="", seq=0, flags=flags, time_ns=time_ns, values=values, anchor=anchor)
-
-
-def _beats_message(beats: tuple[BeatMark, ...], *, flags: int, anchor: Anchor | None) -> BeatsMessage:
-    return BeatsMessage(session="", seq=0, flags=flags, beats=beats, anchor=anchor)
-
-
 def _known(value: float, digits: int) -> float | None:
     """`value` rounded; None where the signal did not let it be measured."""
     return round(value, digits) if isfinite(value) else None
-
-
-def _alarm_message(change: AlarmChange, *, flags: int, anchor: Anchor | None) -> AlarmMessage:
-    return AlarmMessage(
-        session="",
-        seq=0,
-        flags=flags,
-        alarm_id=change.alarm_id,
-        kind=change.kind,
-        priority=change.priority,
-        category=change.category,
-        phase=change.phase,
-        onset_ns=change.onset_ns,
-        at_ns=change.at_ns,
-        text=change.text,
-        rule=change.rule,
-        value=change.value,
-        limit=change.limit,
-        notes=change.notes,
-        anchor=anchor,
-    )

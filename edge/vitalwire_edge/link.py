@@ -22,7 +22,8 @@ from vitalwire_edge.outbox import Outbox, Outgoing
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.reconnect import LinkPhase, Reconnect
 from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_file import SpoolError, SpoolReader
+from vitalwire_edge.spool_reader import SpoolReader
+from vitalwire_edge.spool_rows import SpoolError
 from vitalwire_edge.wire.messages import (
     Command,
     DeviceBirth,

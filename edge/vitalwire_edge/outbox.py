@@ -11,12 +11,14 @@ from typing import Final
 import msgspec
 
 from vitalwire_edge.clock import GatewayClock
-from vitalwire_edge.spool_file import Message, Row, SkipRow, SpoolReader, skip_message
+from vitalwire_edge.spool_reader import SpoolReader
+from vitalwire_edge.spool_rows import Message, Row, SkipRow
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,
     BeatsMessage,
     Flag,
+    Skip,
     StreamCommit,
     VitalsMessage,
     WaveBlock,
@@ -245,4 +247,7 @@ def _holds(commit: StreamCommit, seq: int) -> bool:
 
 
 def _skip(session: str, skip: SkipRow) -> Outgoing:
-    return Outgoing(skip.device, skip.stream, skip_message(session, skip), None)
+    message = Skip(
+        session=session, first=skip.first, last=skip.last, samples=skip.samples, reason=skip.reason
+    )
+    return Outgoing(skip.device, skip.stream, encode_data(message), None)

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from vitalwire_edge.spool import SpoolState
-from vitalwire_edge.spool_file import Accepted
+from vitalwire_edge.spool_rows import Accepted
 
 
 class DeviceReport(msgspec.Struct, frozen=True):

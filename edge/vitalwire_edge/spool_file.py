@@ -7,7 +7,7 @@ that returned survives a power cut. The file's `session` is born with it, so a s
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -15,13 +15,19 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from vitalwire_edge.spool_rows import (
+    Accepted,
+    Age,
+    Entry,
+    SkipRow,
+    SpoolCorruptError,
+    SpoolError,
+    connect,
+    translated,
+)
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
-    BeatsMessage,
-    Skip,
     StreamCommit,
-    VitalsMessage,
-    WaveBlock,
     encode_data,
     encode_json,
 )
@@ -33,10 +39,7 @@ FORMAT: Final = 1
 SACRIFICE: Final[tuple[Stream, ...]] = ("ecg", "beat", "vitals", "alarm")
 """Order in which streams give way to a full spool."""
 
-Message = WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage
-
 _PAGE_BYTES: Final = 4096
-_BUSY_MS: Final = 5000
 _EVICT_ROWS: Final = 256
 _FREE_PAGES_KEPT: Final = 1024
 
@@ -66,100 +69,6 @@ _MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {}
 """From a format to the next one."""
 
 
-class SpoolError(Exception):
-    """The spool file cannot be used; the message names the file and the fix."""
-
-
-class SpoolFullError(SpoolError):
-    """There is no room: nothing of the transaction was written."""
-
-
-class SpoolCorruptError(SpoolError):
-    """The file is damaged: it has to be set aside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What is to be spooled: a message whose session and sequence the spool fills in.
-
-    `samples` counts what the message carries: waveform samples of `code`, else 1 with code 0. `open_alarm` is the
-    state to remember over a restart: (kind, encoded change, or None when the alarm has ended).
-    """
-
-    device: str
-    stream: Stream
-    message: Message
-    mono_ns: int
-    offset_ns: int
-    synchronised: bool
-    code: int = 0
-    samples: int = 1
-    open_alarm: tuple[str, bytes | None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A spooled message as it lies in the file."""
-
-    id: int
-    device: str
-    stream: Stream
-    seq: int
-    boot: str
-    mono_ns: int
-    offset_ns: int
-    synchronised: bool
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SkipRow:
-    """A range of a device's stream that was given up and not yet committed as such."""
-
-    device: str
-    stream: Stream
-    first: int
-    last: int
-    samples: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """A moment in this boot (`mono_ns`) and in UTC, for rows of other boots whose clock was synchronised."""
-
-    mono_ns: int
-    utc_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the spool has taken in over its life, of one waveform channel or one stream (code 0)."""
-
-    device: str
-    stream: Stream
-    code: int
-    messages: int
-    samples: int
-    evicted_messages: int
-    evicted_samples: int
-
-
-def _translated(path: Path, error: sqlite3.Error) -> SpoolError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return SpoolCorruptError(f"spool {path} is damaged: {error}")
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        return SpoolFullError(f"spool {path} cannot grow ({error}): free space on its disk")
-    return SpoolError(f"spool {path}: {error}; check that the file and its folder may be written")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    return connection
-
-
 class SpoolFile:
     """The writer's side of the file. Not thread-safe. Raises `SpoolError` and its kinds."""
 
@@ -167,14 +76,14 @@ class SpoolFile:
         self.path = path
         self._boot = boot
         try:
-            self._db = _connect(path)
+            self._db = connect(path)
             try:
                 self._prepare()
             except BaseException:
                 self._db.close()
                 raise
         except sqlite3.Error as error:
-            raise _translated(path, error) from error
+            raise translated(path, error) from error
         self._next: dict[tuple[str, str], int] = {
             (device, stream): seq
             for device, stream, seq in self._db.execute("SELECT device, stream, next_seq FROM counters")
@@ -334,14 +243,14 @@ class SpoolFile:
             if self._db.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES_KEPT:
                 self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         except sqlite3.Error as error:
-            raise _translated(self.path, error) from error
+            raise translated(self.path, error) from error
 
     def shrink_log(self) -> None:
         """Move what is committed from the write-ahead log into the file, so that its space is free again."""
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            raise _translated(self.path, error) from error
+            raise translated(self.path, error) from error
 
     def used_bytes(self) -> int:
         """Bytes of pages in use, free ones not counted."""
@@ -374,7 +283,7 @@ class _Transaction:
         try:
             db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise _translated(self._file.path, error) from error
+            raise translated(self._file.path, error) from error
         return db
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -384,11 +293,11 @@ class _Transaction:
                 db.execute("COMMIT")
             except sqlite3.Error as late:
                 self._roll_back(db)
-                raise _translated(self._file.path, late) from late
+                raise translated(self._file.path, late) from late
             return
         self._roll_back(db)
         if isinstance(error, sqlite3.Error):
-            raise _translated(self._file.path, error) from error
+            raise translated(self._file.path, error) from error
 
     @staticmethod
     def _roll_back(db: sqlite3.Connection) -> None:
@@ -410,68 +319,6 @@ def _extend(ranges: list[SkipRow], skip: SkipRow) -> None:
         ranges[-1] = skip
     else:
         ranges.append(skip)
-
-
-class SpoolReader:
-    """The sender's side of the file: reads what is committed to disk, writes nothing. One thread."""
-
-    _COLUMNS: Final = "id, device, stream, seq, boot, mono_ns, offset_ns, synchronised, payload"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._db = _connect(path)
-            self._db.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
-            raise _translated(path, error) from error
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
-
-    def last_id(self) -> int:
-        """Highest row id ever given, 0 for none."""
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'rows'").fetchone()
-        return int(row[0]) if row else 0
-
-    def alarms(self, after_id: int, limit: int) -> list[Row]:
-        """Alarm rows with an id above `after_id`, oldest first."""
-        return self._rows("stream = 'alarm' AND id > ? ORDER BY id LIMIT ?", (after_id, limit))
-
-    def others(self, after_id: int, to_id: int, limit: int) -> list[Row]:
-        """Rows of the other streams with after_id < id <= to_id, oldest first."""
-        return self._rows(
-            "id > ? AND id <= ? AND stream <> 'alarm' ORDER BY id LIMIT ?", (after_id, to_id, limit)
-        )
-
-    def by_id(self, row_id: int) -> Row | None:
-        """One row, or None when it is gone."""
-        rows = self._rows("id = ?", (row_id,))
-        return rows[0] if rows else None
-
-    def skips(self, limit: int) -> list[SkipRow]:
-        """Ranges that were given up and are not committed."""
-        try:
-            return [SkipRow(*row) for row in self._db.execute("SELECT * FROM skips LIMIT ?", (limit,))]
-        except sqlite3.Error as error:
-            raise _translated(self._path, error) from error
-
-    def _rows(self, condition: str, values: tuple[int, ...]) -> list[Row]:
-        try:
-            found = self._db.execute(
-                f"SELECT {self._COLUMNS} FROM rows WHERE {condition}",  # noqa: S608 - conditions stand above
-                values,
-            ).fetchall()
-        except sqlite3.Error as error:
-            raise _translated(self._path, error) from error
-        return [Row(*row) for row in found]
-
-
-def skip_message(session: str, skip: SkipRow) -> bytes:
-    """The message that announces a given-up range."""
-    return encode_data(
-        Skip(session=session, first=skip.first, last=skip.last, samples=skip.samples, reason=skip.reason)
-    )
 
 
 def open_or_set_aside(path: Path, boot: str) -> tuple[SpoolFile, Path | None]:

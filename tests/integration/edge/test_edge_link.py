@@ -13,7 +13,7 @@ from vitalwire_edge.clock import GatewayClock
 from vitalwire_edge.config import MqttConfig
 from vitalwire_edge.link import Link, Presence
 from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_file import SpoolCorruptError
+from vitalwire_edge.spool_rows import SpoolCorruptError
 from vitalwire_edge.wire.messages import (
     Command,
     DeviceBirth,

@@ -15,7 +15,9 @@ import pytest
 from gateway_parts import wait_for
 
 from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_file import Entry, SpoolError, SpoolFile, SpoolReader
+from vitalwire_edge.spool_file import SpoolFile
+from vitalwire_edge.spool_reader import SpoolReader
+from vitalwire_edge.spool_rows import Entry, SpoolError
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     StreamCommit,

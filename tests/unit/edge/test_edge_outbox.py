@@ -6,7 +6,9 @@ import pytest
 
 from vitalwire_edge.clock import GatewayClock
 from vitalwire_edge.outbox import Outbox, payload_of
-from vitalwire_edge.spool_file import Entry, SpoolFile, SpoolReader
+from vitalwire_edge.spool_file import SpoolFile
+from vitalwire_edge.spool_reader import SpoolReader
+from vitalwire_edge.spool_rows import Entry
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,
