@@ -69,9 +69,9 @@ def broker(subject: Subject) -> Iterator[Finding]:
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.on_connect = on_connect
-    if subject.tls_ca is not None:
-        client.tls_set(ca_certs=str(subject.tls_ca))
     try:
+        if subject.tls_ca is not None:
+            client.tls_set(ca_certs=str(subject.tls_ca))
         client.connect(host, port)
     except OSError as error:
         yield Finding(

@@ -28,6 +28,7 @@ def setup(process: str, *, level: Level = "info", console: bool | None = None) -
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            lambda _logger, _method, event: {"process": process, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _TRACEBACKS if not text else structlog.dev.set_exc_info,
@@ -37,4 +38,3 @@ def setup(process: str, *, level: Level = "info", console: bool | None = None) -
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)

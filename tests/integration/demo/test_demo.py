@@ -1,6 +1,7 @@
 """`vitalwire demo` as its user runs it: headless with a report, and by hand until Ctrl-C."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 DEMO = (sys.executable, "-m", "vitalwire_edge", "demo", "--no-browser")
 
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "VITALWIRE_DATA"}
+
+
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -22,7 +26,11 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_a_bad_minute_and_a_half_loses_nothing_and_misses_nothing(tmp_path):
     out = tmp_path / "out.json"
     done = subprocess.run(
-        [*DEMO, "--seconds", "90", "--json", str(out)], capture_output=True, text=True, check=False
+        [*DEMO, "--seconds", "90", "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(out.read_text())
@@ -56,6 +64,7 @@ def test_ctrl_c_ends_everything_cleanly(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=ENVIRONMENT,
     )
     watchdog = threading.Timer(100, process.kill)
     watchdog.start()
@@ -87,12 +96,28 @@ def test_ctrl_c_ends_everything_cleanly(tmp_path):
     assert report["false_alert_list"] == []
 
 
+@pytest.mark.timeout(120)
+def test_a_folder_of_recordings_takes_the_place_of_the_one_that_comes_along(tmp_path, recordings):
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [*DEMO, "--seconds", "12", "--json", str(out), "--data", str(recordings / "mitdb")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mitdb/101.hea" in done.stdout.replace("\n", "")
+    streams = json.loads(out.read_text())["streams"]
+    assert next(s["sent"] for s in streams if s["device"] == "chest-1" and s["stream"] == "ecg") == 12 * 360
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (("--scenario", "nowhere"), "no scenario 'nowhere'"),
         (("--seconds", "1"), "--seconds"),
         (("--work-dir", "/proc"), "not empty"),
+        (("--data", "/nowhere"), "no ECG below /nowhere"),
     ],
 )
 def test_wrong_use_exits_2_and_names_it(arguments, named):
