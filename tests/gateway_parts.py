@@ -173,8 +173,7 @@ class Cable:
 def mosquitto(folder: Path, *, acl: str | None = None) -> Iterator[int]:
     """A real mosquitto on a free port; `acl` is the text of its access rules for anonymous clients."""
     program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", "user root"]
     if acl is not None:
         rules = folder / "acl"
@@ -190,6 +189,11 @@ def mosquitto(folder: Path, *, acl: str | None = None) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(5)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -10,18 +10,23 @@ import urllib.error
 import urllib.request
 
 import pytest
-from gateway_parts import GATEWAY, KEY, SITE, CloudDouble, FrameMaker, WearableSocket, mosquitto, wait_for
+from gateway_parts import (
+    GATEWAY,
+    KEY,
+    SITE,
+    CloudDouble,
+    FrameMaker,
+    WearableSocket,
+    free_port,
+    mosquitto,
+    wait_for,
+)
 
 from vitalwire_edge.wire.codes import Code
 from vitalwire_edge.wire.frames import Reading, Vitals
 from vitalwire_edge.wire.messages import DeviceDeath, Flag, GatewayDeath
 
 COMMAND = (sys.executable, "-c", "from vitalwire_edge.cli import main; main()", "edge", "run")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class EdgeProcess:
@@ -177,12 +182,17 @@ def test_a_spool_that_cannot_be_opened_is_told(tmp_path, edge_with):
     assert "Traceback" not in edge.said()
 
 
-def test_a_busy_port_is_told(tmp_path):
+@pytest.mark.parametrize("flag", ["--listen", "--health-port"])
+def test_a_busy_port_is_told(tmp_path, flag):
     (tmp_path / "key").write_text(KEY.hex())
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        command = [*COMMAND, "--health-port", "0", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]
+        port = taken.getsockname()[1]
+        ports = {"--listen": "127.0.0.1:0", "--health-port": "0"}
+        ports[flag] = ports[flag].removesuffix("0") + str(port)
+        command = [*COMMAND, *(part for pair in ports.items() for part in pair)]
         command += ["--set", f"key_file={tmp_path / 'key'}", "--spool", str(tmp_path / "spool")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "choose another with --listen" in done.stderr
+    assert f":{port}" in done.stderr
+    assert f"with {flag}" in done.stderr
     assert "Traceback" not in done.stderr
