@@ -279,10 +279,10 @@ class Wearable:
             self._alarms.second(second, start_ns)
             self._put_beats()
             if Code.HEART_RATE not in self._vitals_seen:
-                self._derive_heart_rate(start_ns + NS_PER_S)
+                self._derive_heart_rate(start_ns + NS_PER_S, lead_off=second.lead_off)
 
-    def _derive_heart_rate(self, now_ns: int) -> None:
-        rate = self._heart_rate.at(now_ns)
+    def _derive_heart_rate(self, now_ns: int, *, lead_off: bool) -> None:
+        rate = self._heart_rate.at(now_ns, lead_off=lead_off)
         if rate is not None:
             # For the record and the screen; the alarm rules have the beats themselves.
             self._put_vitals(now_ns, [VitalValue(Code.HEART_RATE, *rate)])

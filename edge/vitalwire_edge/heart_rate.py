@@ -27,10 +27,18 @@ class HeartRate:
         if not isnan(beat.rr_s) and beat.rr_s > 0:
             self._beats.append((mono_ns, beat.rr_s, beat.quality))
 
-    def at(self, now_ns: int) -> tuple[float, int] | None:
-        """(beats a minute, status) if it is time to tell them, else None."""
+    def at(self, now_ns: int, *, lead_off: bool) -> tuple[float | None, int] | None:
+        """(beats a minute or None, status) if it is time to tell them, else None.
+
+        With the electrodes off there is no rate, and what came before no longer counts.
+        """
+        if lead_off:
+            self._beats.clear()
         if now_ns - self._told_ns < _EVERY_NS:
             return None
+        if lead_off:
+            self._told_ns = now_ns
+            return None, int(ValueStatus.SENSOR_OFF)
         while self._beats and self._beats[0][0] < now_ns - _WINDOW_NS:
             self._beats.popleft()
         if len(self._beats) < _LEAST_INTERVALS:

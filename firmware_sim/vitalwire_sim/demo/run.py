@@ -161,6 +161,7 @@ class Demo:
                     *("--counters", str(counters)),
                     *("--set", f"key_file={self._keys / name}.key"),
                     *("--set", "clock.trust_system=true"),
+                    *("--set", "telemetry.simulated=true"),
                 ],
             )
             gateway.start()
