@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from vitalwire_edge.clock import kernel_synchronised
+from vitalwire_edge.clock.gateway_clock import kernel_synchronised
 from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)

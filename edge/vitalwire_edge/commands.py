@@ -17,7 +17,7 @@ from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
 from vitalwire_edge.sources.inbox import SourceError
-from vitalwire_edge.spool_rows import SpoolError
+from vitalwire_edge.spool.rows import SpoolError
 
 log = structlog.get_logger()
 

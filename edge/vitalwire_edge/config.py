@@ -35,7 +35,8 @@ class MqttConfig(Section, frozen=True):
     keepalive_s: int = 10
     connect_timeout_s: float = 5.0
     retry_first_s: float = 0.5
-    retry_max_s: float = 15.0
+    retry_max_s: float = 5.0
+    """Short, because an alarm may be waiting; the jitter keeps a fleet from coming back at once."""
     status_every_s: float = 5.0
     unacknowledged_max: int = 64
     """Messages the broker may owe us a PUBACK for; its own receive maximum may lower it."""

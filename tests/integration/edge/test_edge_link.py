@@ -9,11 +9,11 @@ from gateway_parts import GATEWAY, KEY, SITE, Cable, CloudDouble, mosquitto, wai
 from test_edge_spool import alarm, vitals, wave
 
 from vitalwire_cloud.broker import EmbeddedBroker
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import MqttConfig
-from vitalwire_edge.link import Link, Presence
-from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_rows import SpoolCorruptError
+from vitalwire_edge.link.link import Link, Presence
+from vitalwire_edge.spool.rows import SpoolCorruptError
+from vitalwire_edge.spool.spool import Spool
 from vitalwire_edge.wire.messages import (
     Command,
     DeviceBirth,

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from gateway_parts import wait_for
 
-from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_file import SpoolFile
-from vitalwire_edge.spool_reader import SpoolReader
-from vitalwire_edge.spool_rows import Entry, SpoolError
+from vitalwire_edge.spool.file import SpoolFile
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import Entry, SpoolError
+from vitalwire_edge.spool.spool import Spool
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     StreamCommit,

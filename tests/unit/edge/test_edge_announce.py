@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.announce import Announcer
 from vitalwire_edge.config import AnnounceConfig
-from vitalwire_edge.spool_rows import Entry
+from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.wire.messages import AlarmMessage, StreamCommit
 
 

@@ -4,7 +4,13 @@ import time
 
 import pytest
 
-from vitalwire_edge.clock import EARLIEST_NS, LATEST_NS, GatewayClock, kernel_synchronised, wall_offset_ns
+from vitalwire_edge.clock.gateway_clock import (
+    EARLIEST_NS,
+    LATEST_NS,
+    GatewayClock,
+    kernel_synchronised,
+    wall_offset_ns,
+)
 
 NS = 1_000_000_000
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitalwire_edge.device_clock import SLEW, EnvelopeClock
+from vitalwire_edge.clock.device_clock import SLEW, EnvelopeClock
 
 NS = 1_000_000_000
 BLOCK = NS // 5

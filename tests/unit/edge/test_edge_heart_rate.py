@@ -1,7 +1,7 @@
 """The derived heart rate follows the beats and goes away with the electrodes."""
 
-from vitalwire_edge.heart_rate import HeartRate
 from vitalwire_edge.signal.chain import Beat
+from vitalwire_edge.wearable.heart_rate import HeartRate
 from vitalwire_edge.wire.codes import ValueStatus
 
 SECOND = 1_000_000_000

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from vitalwire_edge.clock import GatewayClock
-from vitalwire_edge.outbox import Outbox, payload_of
-from vitalwire_edge.spool_file import SpoolFile
-from vitalwire_edge.spool_reader import SpoolReader
-from vitalwire_edge.spool_rows import Entry
+from vitalwire_edge.clock.gateway_clock import GatewayClock
+from vitalwire_edge.link.outbox import Outbox, payload_of
+from vitalwire_edge.spool.file import SpoolFile
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,

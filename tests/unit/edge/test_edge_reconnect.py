@@ -2,7 +2,7 @@
 
 from random import Random
 
-from vitalwire_edge.reconnect import LinkPhase, Reconnect
+from vitalwire_edge.link.reconnect import LinkPhase, Reconnect
 
 NS = 1_000_000_000
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitalwire_edge.reorder import Reorder, Timed
+from vitalwire_edge.wearable.reorder import Reorder, Timed
 from vitalwire_edge.wire.frames import Frame, Goodbye
 
 NS = 1_000_000_000

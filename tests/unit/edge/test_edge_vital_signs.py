@@ -4,7 +4,7 @@ from math import inf, nan
 
 import pytest
 
-from vitalwire_edge.vital_signs import judge
+from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import VITALS, Code, ValueStatus
 from vitalwire_edge.wire.frames import Reading
 

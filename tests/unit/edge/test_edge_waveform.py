@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitalwire_edge.waveform import BlockCutter
+from vitalwire_edge.wearable.waveform import BlockCutter
 
 
 @given(

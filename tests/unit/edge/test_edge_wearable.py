@@ -8,10 +8,10 @@ import pytest
 from gateway_parts import FS_HZ, FrameMaker, ecg
 
 from vitalwire_edge.alarms import AlarmConfig
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
-from vitalwire_edge.device import Surroundings, Wearable
-from vitalwire_edge.reorder import Timed
+from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.reorder import Timed
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.frames import Frame, Reading, Status, Vitals, Wave

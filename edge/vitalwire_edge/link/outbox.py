@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from vitalwire_edge.clock import GatewayClock
-from vitalwire_edge.spool_reader import SpoolReader
-from vitalwire_edge.spool_rows import Message, Row, SkipRow
+from vitalwire_edge.clock.gateway_clock import GatewayClock
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import Message, Row, SkipRow
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,

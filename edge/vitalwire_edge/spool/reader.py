@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from vitalwire_edge.spool_rows import Row, SkipRow, connect, translated
+from vitalwire_edge.spool.rows import Row, SkipRow, connect, translated
 
 
 class SpoolReader:

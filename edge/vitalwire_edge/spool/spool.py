@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from vitalwire_edge.spool_file import SACRIFICE, open_or_set_aside, set_aside
-from vitalwire_edge.spool_rows import Accepted, Age, Entry, SpoolCorruptError, SpoolError, SpoolFullError
+from vitalwire_edge.spool.file import SACRIFICE, open_or_set_aside, set_aside
+from vitalwire_edge.spool.rows import Accepted, Age, Entry, SpoolCorruptError, SpoolError, SpoolFullError
 from vitalwire_edge.wire.messages import StreamCommit
 from vitalwire_edge.wire.topics import Stream
 

@@ -6,10 +6,10 @@ from typing import Final
 import numpy as np
 import structlog
 
-from vitalwire_edge.device_clock import EnvelopeClock
+from vitalwire_edge.clock.device_clock import EnvelopeClock
 from vitalwire_edge.signal.chain import ChainOutput, EcgChain, SampleOverlapError
 from vitalwire_edge.signal.resample import SampleRateError
-from vitalwire_edge.waveform import Block, BlockCutter
+from vitalwire_edge.wearable.waveform import Block, BlockCutter
 from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import WAVE_UNITS
 from vitalwire_edge.wire.frames import Wave, WaveChannel

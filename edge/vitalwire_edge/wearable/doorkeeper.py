@@ -8,9 +8,9 @@ from typing import Final
 
 import structlog
 
-from vitalwire_edge.device import Wearable
-from vitalwire_edge.reorder import Timed
 from vitalwire_edge.sources.inbox import Arrived, Channel, Closed, Event, Opened
+from vitalwire_edge.wearable.device import Wearable
+from vitalwire_edge.wearable.reorder import Timed
 from vitalwire_edge.wire.frames import Frame, FrameCounters, FrameDecoder, Goodbye, Hello
 from vitalwire_edge.wire.topics import TopicError, identifier
 

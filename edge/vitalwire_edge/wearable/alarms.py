@@ -8,7 +8,7 @@ from typing import Final, Literal
 import structlog
 
 from vitalwire_edge.alarms import AlarmChange, AlarmConfig, AlarmEngine
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.messages import VitalValue

@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from vitalwire_edge.spool_rows import (
+from vitalwire_edge.spool.rows import (
     Accepted,
     Age,
     Entry,

@@ -1,7 +1,7 @@
 """Messages of one wearable, before the spool gives them their session and sequence."""
 
 from vitalwire_edge.alarms import AlarmChange
-from vitalwire_edge.channel import PackedBlock
+from vitalwire_edge.wearable.channel import PackedBlock
 from vitalwire_edge.wire.frames import WaveChannel
 from vitalwire_edge.wire.messages import (
     AlarmMessage,

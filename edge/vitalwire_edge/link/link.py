@@ -14,16 +14,16 @@ from typing import Final
 
 import structlog
 
-from vitalwire_edge import connection as mqtt
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import MqttConfig
-from vitalwire_edge.connection import Connection, ConnectionFailedError
-from vitalwire_edge.outbox import Outbox, Outgoing
+from vitalwire_edge.link import connection as mqtt
+from vitalwire_edge.link.connection import Connection, ConnectionFailedError
+from vitalwire_edge.link.outbox import Outbox, Outgoing
+from vitalwire_edge.link.reconnect import LinkPhase, Reconnect
 from vitalwire_edge.process.config import ConfigError
-from vitalwire_edge.reconnect import LinkPhase, Reconnect
-from vitalwire_edge.spool import Spool
-from vitalwire_edge.spool_reader import SpoolReader
-from vitalwire_edge.spool_rows import SpoolError
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import SpoolError
+from vitalwire_edge.spool.spool import Spool
 from vitalwire_edge.wire.messages import (
     Command,
     DeviceBirth,

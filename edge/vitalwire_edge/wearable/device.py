@@ -11,17 +11,17 @@ import msgspec
 import structlog
 
 from vitalwire_edge.alarms import AlarmChange, AlarmConfig
-from vitalwire_edge.channel import PackedBlock, WaveformChannel
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.device_clock import EnvelopeClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
-from vitalwire_edge.device_alarms import DeviceAlarms
-from vitalwire_edge.device_clock import EnvelopeClock
-from vitalwire_edge.device_messages import alarm_message, beats_message, vitals_message, wave_block
-from vitalwire_edge.heart_rate import HeartRate
-from vitalwire_edge.reorder import Reorder, Timed
 from vitalwire_edge.signal.chain import ChainOutput
-from vitalwire_edge.spool_rows import Entry, Message
-from vitalwire_edge.vital_signs import judge
+from vitalwire_edge.spool.rows import Entry, Message
+from vitalwire_edge.wearable.alarms import DeviceAlarms
+from vitalwire_edge.wearable.channel import PackedBlock, WaveformChannel
+from vitalwire_edge.wearable.heart_rate import HeartRate
+from vitalwire_edge.wearable.messages import alarm_message, beats_message, vitals_message, wave_block
+from vitalwire_edge.wearable.reorder import Reorder, Timed
+from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
 from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_edge.wire.messages import (
