@@ -1,9 +1,11 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +20,10 @@ def recordings() -> Path:
             "(vitalwire data fetch mitdb gets it)"
         )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def plain_logging() -> Iterator[None]:
+    """A command that a test runs in this process sets up logging for it; the next test starts afresh."""
+    yield
+    structlog.reset_defaults()
