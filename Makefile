@@ -1,7 +1,9 @@
 # Everything is installed into .venv/ from constraints.txt; nothing else on the machine is touched by `make demo`.
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed
+# What was installed last; the developer's set holds the demo's.
+RUNTIME := $(VENV)/.runtime
+DEVELOPER := $(VENV)/.developer
 
 .PHONY: demo test check setup clean
 .DEFAULT_GOAL := help
@@ -9,20 +11,24 @@ STAMP := $(VENV)/.installed
 help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
 
-setup: $(STAMP) ## Install vitalwire and its parts into .venv
+setup: $(DEVELOPER) ## Install vitalwire with everything that development needs into .venv
 
-$(STAMP): pyproject.toml constraints.txt scripts/setup.py
-	@$(PYTHON) scripts/setup.py --venv $(VENV)
+$(RUNTIME): pyproject.toml constraints.txt scripts/setup.py
+	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim
 	@touch $@
 
-demo: $(STAMP) ## Run everything on this machine and print where the live page is
+$(DEVELOPER): pyproject.toml constraints.txt scripts/setup.py
+	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim,dev
+	@touch $@
+
+demo: $(or $(wildcard $(DEVELOPER)),$(RUNTIME)) ## Run everything on this machine and print where the live page is
 	@$(VENV)/bin/vitalwire demo $(ARGS)
 
-test: $(STAMP) ## Install the servers that tests need and run all tests
+test: $(DEVELOPER) ## Install the servers that tests need and run all tests
 	@scripts/servers.sh
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
-check: $(STAMP) ## Lint, types and import rules
+check: $(DEVELOPER) ## Lint, types and import rules
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy

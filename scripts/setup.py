@@ -14,14 +14,15 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 ROOT = Path(__file__).parents[1]
-TARGET = f"{ROOT}[edge,cloud,sim,dev]"
 LOWEST, HIGHEST = (3, 11), (3, 13)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
-    folder = parser.parse_args().venv
+    parser.add_argument("--extras", default="edge,cloud,sim", help="extras of pyproject.toml, with commas")
+    arguments = parser.parse_args()
+    folder = arguments.venv
     if not LOWEST <= sys.version_info[:2] <= HIGHEST:
         say(
             f"needs Python 3.11 to 3.13, this is {sys.version.split()[0]}; name another: make PYTHON=python3.11"
@@ -32,7 +33,13 @@ def main() -> int:
         say(f"creating {folder}")
         venv.create(folder, with_pip=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    install = ["install", "--constraint", str(ROOT / "constraints.txt"), "--editable", TARGET]
+    install = [
+        "install",
+        "--constraint",
+        str(ROOT / "constraints.txt"),
+        "--editable",
+        f"{ROOT}[{arguments.extras}]",
+    ]
     announce_download(pip, install)
     for step in (install, ["check"]):
         if subprocess.call(pip + step) != 0:
