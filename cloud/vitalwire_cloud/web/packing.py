@@ -23,14 +23,13 @@ from vitalwire_edge.wire.messages import Flag
 
 FRAME_VERSION: Final = 1
 WAVES: Final = 1
-MAX_BLOCKS: Final = 65535
 
 _MESSAGE: Final = struct.Struct("<BBHIq")
 _BLOCK: Final = struct.Struct("<HHIqdfI")
 
 
 def pack_waves(frame: int, now_ns: int, blocks: list[tuple[int, WaveEvent]]) -> bytes:
-    """One message of `blocks`: device index and samples, at most `MAX_BLOCKS` of them."""
+    """One message of `blocks`: device index and samples, at most 65,535 of them."""
     parts = [_MESSAGE.pack(FRAME_VERSION, WAVES, len(blocks), frame & 0xFFFFFFFF, now_ns)]
     for index, wave in blocks:
         parts.append(

@@ -10,7 +10,6 @@ import msgspec
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,5 +184,4 @@ class AlarmConfig(_Section, frozen=True, kw_only=True):
     """A pulse reading this recent is noted beside asystole and ventricular alarms."""
 
 
-DEFAULTS: AlarmConfig = AlarmConfig()
 Paced = Literal["yes", "no", "unknown"]

@@ -106,11 +106,6 @@ class AlarmEngine:
         return self._news2.score
 
     @property
-    def heart_rate(self) -> HeartRate:
-        """The heart rate from beats."""
-        return self._heart
-
-    @property
     def late_readings(self) -> int:
         """How many readings and seconds were dropped because they were older than the one before."""
         return self._late_readings

@@ -65,11 +65,6 @@ class EnvelopeClock:
         """Whether there is a mapping."""
         return self.resets >= 0
 
-    @property
-    def skew_ppm(self) -> float:
-        """How much slower than the target the source runs, in parts per million."""
-        return self._skew * 1e6
-
     def observe(self, x_ns: int, y_ns: int) -> bool:
         """Take a pair. False when it cannot be true, and so what it belongs to cannot be timed by it.
 

@@ -235,11 +235,6 @@ class FrameDecoder:
 
     _settled: int = 0
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Undecided bytes that wait for the rest of their frame."""
-        return len(self._buffer)
-
     def _next(self, start: int) -> tuple[int, Frame | None] | None:
         """Next (position, frame or None when bytes were skipped), or None when more bytes are needed."""
         buffer = self._buffer

@@ -13,7 +13,7 @@ _CALL_TIMEOUT_S: Final = 10.0
 class Relay:
     """Forwards every connection to `127.0.0.1:target_port`; `cut` breaks them all and refuses new ones.
 
-    `bytes_up` counts what went from the gateway to the broker. Runs on a thread of its own until `close`.
+    Runs on a thread of its own until `close`.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -21,7 +21,6 @@ class Relay:
         self._open = True
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.bytes_up = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
@@ -76,19 +75,15 @@ class Relay:
             return
         self._writers |= {writer, up_writer}
         try:
-            await asyncio.gather(
-                self._pump(reader, up_writer, upward=True), self._pump(up_reader, writer, upward=False)
-            )
+            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
         finally:
             self._writers -= {writer, up_writer}
             writer.transport.abort()
             up_writer.transport.abort()
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, upward: bool) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(_CHUNK_BYTES):
-                if upward:
-                    self.bytes_up += len(data)
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -40,7 +40,6 @@ def test_drift_is_followed_to_a_fraction_of_a_sample(ppm):
     _, truth, mapped = play(clock, seconds=180, ppm=ppm, jitter_ns=15_000_000)
     settled = (mapped - truth)[-300:]
     assert np.abs(settled - 2_000_000).max() < 2_500_000
-    assert clock.skew_ppm == pytest.approx(ppm, abs=40)
 
 
 @given(
