@@ -1,8 +1,8 @@
 """Says an alarm aloud at the gateway while the cloud has not confirmed it. When that fails it says so too.
 
-An alarm of high or medium priority that is not in the store 5 s after it was raised is announced here: a critical log
-line, the terminal's bell where there is a terminal, and the configured command, again and again until the cloud has
-it or the condition is over.
+An alarm of high or medium priority that is not in the store 5 s after it was raised, or after it became worse, is
+announced here: a critical log line, the terminal's bell where there is a terminal, and the configured command, again
+and again until the cloud has it or the condition is over.
 """
 
 import subprocess
@@ -75,15 +75,20 @@ class Announcer:
                 if known is not None and known.announced:
                     log.warning("alarm_over_unconfirmed", device=device, kind=change.kind)
                 self._waiting.pop(change.alarm_id, None)
-            elif change.priority != "low" and known is None and change.phase == "raised":
+            elif change.priority == "low":
+                self._waiting.pop(change.alarm_id, None)
+            elif known is None or (known.priority == "medium" and change.priority == "high"):
+                # Worse than what the cloud may have: only a commit of this very change ends the wait.
                 self._watch(change.alarm_id, device, change.kind, change.priority, change.text, None)
+            else:
+                known.priority, known.text = change.priority, change.text
 
     def recover(self, device: str, message: AlarmMessage) -> None:
         """An alarm that was in the spool, not confirmed, when the gateway started."""
         with self._lock:
-            if message.phase == "cleared":
+            if message.phase == "cleared" or message.priority == "low":
                 self._waiting.pop(message.alarm_id, None)
-            elif message.priority != "low":
+            else:
                 self._watch(
                     message.alarm_id, device, message.kind, message.priority, message.text, message.seq
                 )
@@ -94,7 +99,8 @@ class Announcer:
             if isinstance(entry.message, AlarmMessage):
                 with self._lock:
                     known = self._waiting.get(entry.message.alarm_id)
-                    if known is not None and known.seq is None:
+                    said = known is not None and known.priority == entry.message.priority
+                    if known is not None and said and known.seq is None:
                         known.seq = seq
 
     def on_confirmed(self, commits: tuple[StreamCommit, ...]) -> None:

@@ -27,14 +27,14 @@ def change(phase="raised", *, priority="high", alarm_id="a1"):
     )
 
 
-def message(alarm_id="a1", *, seq=0, phase="raised"):
-    c = change(phase, alarm_id=alarm_id)
+def message(alarm_id="a1", *, seq=0, phase="raised", priority="high"):
+    c = change(phase, alarm_id=alarm_id, priority=priority)
     fields = {name: getattr(c, name) for name in AlarmChange.__slots__}
     return AlarmMessage(session="s", seq=seq, flags=0, **fields)
 
 
-def stored(seq, alarm_id="a1"):
-    return [(Entry("chest-1", "alarm", message(alarm_id), 0, 0, True), seq)]
+def stored(seq, alarm_id="a1", priority="high"):
+    return [(Entry("chest-1", "alarm", message(alarm_id, priority=priority), 0, 0, True), seq)]
 
 
 @pytest.fixture
@@ -110,4 +110,35 @@ def test_what_was_unconfirmed_before_a_restart_is_announced_unless_it_ended(anno
     assert announcer.waiting == 1
     wait_for(lambda: announcer.counters["announced"] >= 1)
     announcer.on_confirmed((StreamCommit("chest-1", "alarm", "s", 8),))
+    assert announcer.waiting == 0
+
+
+def test_an_alarm_that_becomes_worse_is_announced_like_a_new_one(announcer_with):
+    announcer = announcer_with(after_s=60)
+    announcer.on_alarm("chest-1", change(priority="low"))
+    assert announcer.waiting == 0
+    announcer.on_alarm("chest-1", change("updated"))
+    assert announcer.waiting == 1, "it was low and silent, now it is high and nobody has it"
+    announcer.on_stored(stored(5))
+    announcer.on_confirmed((StreamCommit("chest-1", "alarm", "s", 6),))
+    assert announcer.waiting == 0
+
+
+def test_worse_before_the_first_word_is_confirmed_waits_for_the_second(announcer_with):
+    with capture_logs() as logs:
+        announcer = announcer_with()
+        announcer.on_alarm("chest-1", change(priority="medium"))
+        announcer.on_alarm("chest-1", change("updated"))
+        announcer.on_stored(stored(0, priority="medium") + stored(1))
+        announcer.on_confirmed((StreamCommit("chest-1", "alarm", "s", 1),))
+        assert announcer.waiting == 1, "the cloud knows of the medium alarm only"
+        wait_for(lambda: announcer.counters["announced"] >= 1)
+        announcer.stop()
+    assert {log["priority"] for log in logs if log["event"] == "alarm_not_confirmed"} == {"high"}
+
+
+def test_an_alarm_that_becomes_low_is_no_longer_announced(announcer_with):
+    announcer = announcer_with(after_s=60)
+    announcer.on_alarm("chest-1", change())
+    announcer.on_alarm("chest-1", change("updated", priority="low"))
     assert announcer.waiting == 0
