@@ -254,7 +254,8 @@ def _own_message(gateway: str, record: Record | None, age_s: float, now_ns: int)
     onset_ns = now_ns - round(age_s * 1e9) if record is None else record.alarm.onset_ns
     message = AlarmMessage(
         session=OWN_SESSION,
-        seq=now_ns,
+        # Behind the message before it even where the wall clock was set back in between.
+        seq=now_ns if record is None else max(now_ns, record.seq + 1),
         flags=0,
         alarm_id=f"{gateway}-{GATEWAY_SILENT}-{now_ns}" if record is None else record.alarm.alarm_id,
         kind=GATEWAY_SILENT,

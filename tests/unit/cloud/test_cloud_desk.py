@@ -276,6 +276,20 @@ def test_silence_held_over_a_restart_is_neither_raised_twice_nor_ended_by_it(at_
     assert at_desk.desk.list() == []
 
 
+def test_a_wall_clock_set_back_during_a_silence_does_not_keep_its_alarm_up(at_desk):
+    desk = at_desk.desk
+    desk.gateway_seen("ward-3", "gw-1")
+    at_desk.clock.s = 20
+    desk._round()
+    (raised,) = desk.list()
+    desk._now_ns = lambda: T0 - 3600 * SECOND_NS
+    desk.gateway_seen("ward-3", "gw-1")
+    for _ in range(3):
+        desk._round()
+    assert desk.list() == []
+    assert [step.event for step in desk.history(raised.alarm_id)] == ["raised", "cleared"]
+
+
 def test_a_broken_connection_is_silence_after_a_short_grace_and_a_goodbye_is_not():
     clock = Clock()
     watch = SilenceWatch(["gw-1", "gw-2"], silent_after_s=10, death_grace_s=2, clock=clock.monotonic)
