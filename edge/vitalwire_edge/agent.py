@@ -7,7 +7,6 @@ in bounded queues; none waits for another but through them.
 import importlib.metadata
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from vitalwire_edge.announce import Announcer
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import EdgeConfig, read_key
 from vitalwire_edge.link.link import Link, Presence
-from vitalwire_edge.report import CountersFile, device_reports, write_atomically
+from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
 from vitalwire_edge.signal import chain
 from vitalwire_edge.sources.inbox import Inbox, Source
 from vitalwire_edge.sources.tcp import TcpSource
@@ -43,7 +42,6 @@ log = structlog.get_logger()
 _TICK_S: Final = 0.1
 _SECOND_S: Final = 1.0
 _STUCK_S: Final = 15.0
-_RECOVERED_ALARMS: Final = 256
 
 
 class Agent:
@@ -165,9 +163,7 @@ class Agent:
     def report(self) -> CountersFile:
         """Everything counted so far."""
         dropped = {name: wearable.losses() for name, wearable in list(self.door.wearables.items())}
-        counters = Counter(self.link.counters)
-        for source in (self.spool.counters, self.announcer.counters, self.door.dropped):
-            counters.update(source)
+        counters = total(self.link.counters, self.spool.counters, self.announcer.counters, self.door.dropped)
         counters["clock_steps"] += self.clock.steps
         counters["alarm_rule_failures"] += sum(w.alarm_failures for w in list(self.door.wearables.values()))
         return CountersFile(
@@ -229,7 +225,7 @@ class Agent:
 
     def _recover_alarms(self) -> None:
         reader = SpoolReader(self.spool.path)
-        for row in reader.alarms(0, _RECOVERED_ALARMS):
+        for row in reader.every_alarm():
             self.announcer.recover(row.device, decode_json(row.payload, AlarmMessage))
         reader.close()
 

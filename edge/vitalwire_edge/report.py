@@ -1,5 +1,6 @@
 """What the gateway counted, for the status message, the metrics page and the counters file."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +61,14 @@ def device_reports(
             bytes_published=bytes_published.get(name, 0),
         )
     return reports
+
+
+def total(*sources: Counter[str]) -> Counter[str]:
+    """Sum of counters that other threads go on counting in; each is copied at once, as it cannot be walked safely."""
+    together: Counter[str] = Counter()
+    for source in sources:
+        together.update(dict(source))
+    return together
 
 
 def write_atomically(path: Path, report: CountersFile) -> None:

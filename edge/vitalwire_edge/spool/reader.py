@@ -1,10 +1,13 @@
 """The sender's side of the spool file."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from vitalwire_edge.spool.rows import Row, SkipRow, connect, translated
+
+_PAGE_ROWS: Final = 256
 
 
 class SpoolReader:
@@ -32,6 +35,13 @@ class SpoolReader:
     def alarms(self, after_id: int, limit: int) -> list[Row]:
         """Alarm rows with an id above `after_id`, oldest first."""
         return self._rows("stream = 'alarm' AND id > ? ORDER BY id LIMIT ?", (after_id, limit))
+
+    def every_alarm(self) -> Iterator[Row]:
+        """All alarm rows, oldest first, read in pages."""
+        after_id = 0
+        while page := self.alarms(after_id, _PAGE_ROWS):
+            yield from page
+            after_id = page[-1].id
 
     def others(self, after_id: int, to_id: int, limit: int) -> list[Row]:
         """Rows of the other streams with after_id < id <= to_id, oldest first."""

@@ -90,6 +90,8 @@ class Spool:
         self.open_alarms = self._file.open_alarms()
         self._kept_house_s = time.monotonic()
         self._retry_at_s = 0.0
+        self._damage: SpoolCorruptError | None = None
+        self._damaged_aside = False
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
     @property
@@ -160,13 +162,17 @@ class Spool:
                 if not self._stopping:
                     self._wake.wait(self._commit_every_s)
                 stopping = self._stopping
+            if self._damage is not None and time.monotonic() < self._retry_at_s and not stopping:
+                continue
             try:
+                if self._damage is not None:
+                    self._begin_anew(self._damage)
                 wrote = self._write()
                 self._let_go()
                 if stopping or time.monotonic() - self._kept_house_s >= _KEEP_HOUSE_S:
                     self._keep_house()
             except SpoolCorruptError as error:
-                self._begin_anew(error)
+                self._damage = error
                 continue
             except SpoolError as error:
                 self._complain(error)
@@ -300,13 +306,23 @@ class Spool:
             )
 
     def _begin_anew(self, error: SpoolCorruptError) -> None:
-        """The file broke under us: put it aside and go on with a new session."""
+        """The file broke under us: put it aside and go on with a new session. A step that fails is tried again."""
         self._file.close()
-        aside = set_aside(self._path)
-        self.counters["spool_set_aside"] += 1
-        log.critical("spool_set_aside", path=str(self._path), aside=str(aside), error=str(error))
-        self._file, _ = open_or_set_aside(self._path, self._boot)
+        try:
+            if not self._damaged_aside:
+                aside = set_aside(self._path)
+                self._damaged_aside = True
+                self.counters["spool_set_aside"] += 1
+                log.critical("spool_set_aside", path=str(self._path), aside=str(aside), error=str(error))
+            self._file, _ = open_or_set_aside(self._path, self._boot)
+        except (OSError, SpoolCorruptError) as failed:
+            raise SpoolError(
+                f"spool {self._path} is damaged and no new one can be made ({failed}): replace its disk, "
+                "or give the gateway the right to write in its folder"
+            ) from failed
         self.session = self._file.session
+        self._damaged_aside = False
+        self._damage = None
 
 
 def _tell(what: Callable[[], None]) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from gateway_parts import wait_for
 
-from vitalwire_edge.spool.file import SpoolFile
+from vitalwire_edge.spool.file import SpoolFile, open_or_set_aside
 from vitalwire_edge.spool.reader import SpoolReader
-from vitalwire_edge.spool.rows import Entry, SpoolError
+from vitalwire_edge.spool.rows import Entry, SpoolCorruptError, SpoolError, SpoolFullError
 from vitalwire_edge.spool.spool import Spool
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
@@ -390,3 +390,44 @@ def test_a_file_that_breaks_while_running_costs_its_rows_not_the_gateway(path):
     assert spool.close() == 0
     assert any(row.stream == "alarm" for row in rows(path))
     assert spool.counters["spool_set_aside"] == 1
+
+
+def test_a_damaged_spool_that_cannot_be_replaced_at_once_is_replaced_when_it_can(path, monkeypatch):
+    spool = Spool(path, BOOT)
+    before = spool.session
+    spool.start()
+    spool.put(wave())
+    wait_for(lambda: spool.written)
+    tries = []
+
+    def no_room_yet(*where):
+        tries.append(where)
+        if len(tries) == 1:
+            raise SpoolFullError("no space left")
+        return open_or_set_aside(*where)
+
+    def broken(_entries):
+        raise SpoolCorruptError("malformed")
+
+    monkeypatch.setattr("vitalwire_edge.spool.spool.open_or_set_aside", no_room_yet)
+    monkeypatch.setattr(spool._file, "append", broken)
+    spool.put(alarm())
+    wait_for(lambda: tries)
+    wait_for(lambda: spool.state.problem is not None)
+    assert spool.alive()
+    assert "no space left" in spool.state.problem
+    wait_for(lambda: spool.session != before)
+    wait_for(lambda: spool.written)
+    wait_for(lambda: spool.state.problem is None)
+    assert spool.close() == 0
+    assert [row.stream for row in rows(path)] == ["alarm"]
+    assert spool.counters["spool_set_aside"] == 1
+
+
+def test_every_alarm_in_a_long_backlog_is_read(path):
+    file = SpoolFile(path, BOOT)
+    file.append([alarm() for _ in range(600)])
+    file.close()
+    reader = SpoolReader(path)
+    assert [row.seq for row in reader.every_alarm()] == list(range(600))
+    reader.close()
