@@ -66,6 +66,7 @@ class Agent:
             commit_every_s=config.spool.commit_every_ms / 1000,
             commit_rows=config.spool.commit_rows,
             pending_rows=config.spool.pending_rows,
+            believed_utc_ns=lambda: self.clock.now().utc_ns if self.clock.synchronised else None,
         )
         self.announcer = Announcer(config.announce)
         presence = Presence(self._gateway_birth, self._lifecycles, self._gateway_status)

@@ -235,7 +235,7 @@ class SpoolFile:
     def _older(self, age: Age, boot: str, mono_ns: int, offset_ns: int, synchronised: int) -> bool:
         if boot == self._boot:
             return mono_ns < age.mono_ns
-        return bool(synchronised) and mono_ns + offset_ns < age.utc_ns
+        return bool(synchronised) and age.utc_ns is not None and mono_ns + offset_ns < age.utc_ns
 
     def trim(self) -> None:
         """Give free pages beyond a reserve back to the disk, a few at a time."""

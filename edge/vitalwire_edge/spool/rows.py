@@ -73,10 +73,13 @@ class SkipRow:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """A moment in this boot (`mono_ns`) and in UTC, for rows of other boots whose clock was synchronised."""
+    """A moment in this boot (`mono_ns`) and in UTC, for rows of other boots whose clock was synchronised.
+
+    `utc_ns` is None while our own clock cannot be believed: then nothing of another boot is too old.
+    """
 
     mono_ns: int
-    utc_ns: int
+    utc_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Spool:
     """Opens the file (a damaged one is set aside), and writes on its own thread until `close`.
 
     `max_bytes` and `max_age_s` cap what is kept. Raises `SpoolError` when the file cannot be opened.
+    `believed_utc_ns` tells UTC, or None while the gateway's clock is not synchronised: a wrong clock ages nothing.
     `under_way` names the row ids that the sender has on the wire: they are not given up for space.
     """
 
@@ -65,8 +66,10 @@ class Spool:
         commit_every_s: float = 0.1,
         commit_rows: int = 200,
         pending_rows: int = 5000,
+        believed_utc_ns: Callable[[], int | None] = time.time_ns,
     ) -> None:
         self._path = path
+        self._believed_utc_ns = believed_utc_ns
         self._boot = boot
         self._max_bytes = max_bytes
         self._max_age_ns = round(max_age_s * 1e9)
@@ -247,7 +250,10 @@ class Spool:
     def _keep_house(self) -> None:
         """Enforce the caps, give space back, and refresh what others may read."""
         self._kept_house_s = time.monotonic()
-        oldest = Age(time.monotonic_ns() - self._max_age_ns, time.time_ns() - self._max_age_ns)
+        utc_ns = self._believed_utc_ns()
+        oldest = Age(
+            time.monotonic_ns() - self._max_age_ns, None if utc_ns is None else utc_ns - self._max_age_ns
+        )
         for stream in SACRIFICE[:-1]:
             self._count_evicted(stream, "age", self._file.evict(stream, "age", older_than=oldest))
         while self._file.used_bytes() > self._max_bytes and self._make_room("size", SACRIFICE):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,20 @@ def test_the_age_cap_spares_alarms(path):
     wait_for(lambda: spool.counters["evicted_age_ecg_rows"] == 1)
     spool.close()
     assert [(row.stream, row.seq) for row in rows(path)] == [("alarm", 0), ("ecg", 1)]
+
+
+@pytest.mark.parametrize(("believed", "kept"), [(True, 1), (False, 2)])
+def test_a_clock_that_is_not_believed_ages_nothing_of_another_boot(path, believed, kept):
+    now_ns = time.time_ns()
+    file = SpoolFile(path, "boot-0")
+    file.append([replace(wave(), offset_ns=now_ns - time.monotonic_ns())])
+    file.close()
+    in_2036_ns = now_ns + 10 * 365 * 86_400 * 10**9
+    spool = Spool(path, BOOT, max_age_s=60, believed_utc_ns=lambda: in_2036_ns if believed else None)
+    spool.start()
+    spool.put(wave())
+    assert spool.close() == 0
+    assert len(rows(path)) == kept
 
 
 @pytest.mark.parametrize("damage", ["text", "middle", "empty meta"])
