@@ -8,16 +8,18 @@ import pytest
 import structlog
 
 ROOT = Path(__file__).parents[1]
+NEEDED = ("mitdb/RECORDS", "nstdb/em.hea", "mimic4wdb/85594648/85594648.hea")
 
 
 @pytest.fixture(scope="session")
 def recordings() -> Path:
     """Folder of real recordings: `VITALWIRE_DATA`, else `../shared/data` beside the checkout."""
     folder = Path(os.environ.get("VITALWIRE_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "mitdb" / "RECORDS").is_file():
+    missing = [name for name in NEEDED if not (folder / name).exists()]
+    if missing:
         pytest.fail(
-            f"no recordings in {folder}: set VITALWIRE_DATA to a folder that holds mitdb/ "
-            "(vitalwire data fetch mitdb gets it)"
+            f"no {', '.join(missing)} in {folder}: set VITALWIRE_DATA to a folder that holds them "
+            "(docs/contributing.md says where they come from)"
         )
     return folder
 

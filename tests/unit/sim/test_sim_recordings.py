@@ -201,7 +201,7 @@ def test_convert_and_describe_a_real_record(recordings, tmp_path):
 
 def test_describe_knows_databases_and_survives_bad_files(recordings, tmp_path):
     found = describe(recordings / "mitdb")
-    assert len(found.records) == 26
+    assert len(found.records) == len((recordings / "mitdb" / "RECORDS").read_text().split())
     assert found.licence == "ODC-By 1.0"
     pieces = {r.name: r for r in describe(recordings / "mimic4wdb").records}
     assert "0003e.dat" in pieces["85594648_0003"].problem
