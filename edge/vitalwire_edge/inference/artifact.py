@@ -38,7 +38,7 @@ _MAX_MANIFEST_BYTES: Final = 64 * 1024
 
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
-_Positive = Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,10 +170,11 @@ def open_artifact(
     runtime = _runtime(manifest, host)
     _check_size(len(data), manifest)
     _check_hashes(manifest, parts)
-    if not container.is_canonical(data, parts):
+    ordered = {name: parts[name] for name in (MANIFEST, SIGNATURE, *sorted(manifest.parts))}
+    if container.write(ordered) != data:
         raise ArtifactRefusedError(Refusal.MALFORMED, "the container is not in its one form")
-    del parts[MANIFEST], parts[SIGNATURE]
-    return Artifact(manifest, sha256(manifest_bytes), sha256(data), delegation, parts, runtime)
+    del ordered[MANIFEST], ordered[SIGNATURE]
+    return Artifact(manifest, sha256(manifest_bytes), sha256(data), delegation, ordered, runtime)
 
 
 def read_manifest(data: bytes, trust: Trust) -> tuple[Manifest, str]:

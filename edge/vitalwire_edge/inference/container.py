@@ -1,8 +1,8 @@
 """The file around parts: a zip without compression that has exactly one form for given parts.
 
 Written and read here rather than with `zipfile`, because the bytes must not depend on a library's version: the same
-parts give the same file everywhere, and a file that is not in that one form is refused. Any zip tool opens it
-(PKWARE APPNOTE 6.3.3: local headers, central directory, end record; method 0, no extra fields, no comment).
+parts give the same file everywhere, and a reader can compare a file with what `write` makes of its parts. Any zip tool
+opens it (PKWARE APPNOTE 6.3.3: local headers, central directory, end record; method 0, no extra fields, no comment).
 """
 
 import re
@@ -52,7 +52,7 @@ def write(parts: Mapping[str, bytes]) -> bytes:
 
 
 def read(data: bytes) -> dict[str, bytes]:
-    """Parts of `data` by name, in order, without judging their content: see `is_canonical`. Raises `ContainerError`."""
+    """Parts of `data` by name, in order, without judging their content. Raises `ContainerError`."""
     begins = _LOCAL_MAGIC.startswith(data[: len(_LOCAL_MAGIC)])
     if len(data) < _END.size:
         raise ContainerError(f"{len(data)} bytes are no container", truncated=begins)
@@ -77,8 +77,3 @@ def read(data: bytes) -> dict[str, bytes]:
         parts[name] = data[start : start + size]
         at += _CENTRAL.size + name_size
     return parts
-
-
-def is_canonical(data: bytes, parts: Mapping[str, bytes]) -> bool:
-    """Whether `data` is what `write` makes of `parts`, to the last bit of every header."""
-    return write(parts) == data
