@@ -221,7 +221,8 @@ class ModelKeeper(Generic[M]):
             offer.manifest_sha256,
         ):
             raise ArtifactRefusedError(
-                Refusal.HASH_MISMATCH, f"it is {manifest.name} {manifest.version}, not what was offered"
+                Refusal.HASH_MISMATCH,
+                f"it is {manifest.name} {manifest.version} ({artifact.manifest_sha256[:16]}), not what was offered",
             )
         return artifact, self._test(artifact), self._loaded(artifact)
 
