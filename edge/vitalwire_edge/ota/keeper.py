@@ -222,7 +222,8 @@ class ModelKeeper(Generic[M]):
         ):
             raise ArtifactRefusedError(
                 Refusal.HASH_MISMATCH,
-                f"it is {manifest.name} {manifest.version} ({artifact.manifest_sha256[:16]}), not what was offered",
+                f"it is {manifest.name} {manifest.version} "
+                f"({artifact.manifest_sha256[:16]}), not what was offered",
             )
         return artifact, self._test(artifact), self._loaded(artifact)
 

@@ -54,69 +54,51 @@ def test_an_update_goes_on_probation_then_is_confirmed_and_survives_restarts(gat
     assert gateway.keeper.state.previous.version == 1
 
 
-def degraded(workshop, kind: str) -> tuple[bytes, Refusal]:
-    """One bad artifact of each kind, as version 2."""
-    good = workshop.make(2)
-    parts = container.read(good)
-    needs = tiny.NEEDS
-    match kind:
-        case "truncated":
-            return good[:-100], Refusal.TRUNCATED
-        case "damaged":
-            return b"x" + good, Refusal.MALFORMED
-        case "wrong signature":
-            changed = parts["manifest.json"].replace(b'"created_ns":1', b'"created_ns":2')
-            return container.write(parts | {"manifest.json": changed}), Refusal.WRONG_SIGNATURE
-        case "unknown key":
-            return Workshop().make(2), Refusal.UNKNOWN_KEY
-        case "tampered":
-            other = parts | {"beat.int8.tflite": tiny.tflite(9, 9)}
-            return container.write(other), Refusal.HASH_MISMATCH
-        case "wrong hardware":
-            return workshop.make(2, hardware=msgspec.structs.replace(needs, arch=("riscv64",))), (
-                Refusal.WRONG_HARDWARE
-            )
-        case "wrong runtime":
-            other = msgspec.structs.replace(needs, variants={"tflite-runtime": "beat.int8.tflite"})
-            return workshop.make(2, hardware=other), Refusal.WRONG_HARDWARE
-        case "expired":
-            return workshop.make(2, expires_ns=NOW_NS), Refusal.EXPIRED
-        case "expired key":
-            signer = workshop.root.delegate(now_ns=0, expires_ns=NOW_NS - 1)
-            return pack(tiny.parts(), tiny.manifest(2), signer), Refusal.EXPIRED
-        case "self-test off":
-            return workshop.make(2, off=0.01), Refusal.SELF_TEST_OFF
-        case "not a model":
-            empty = tiny.parts() | {"beat.int8.tflite": b"TFL3"}
-            return pack(empty, tiny.manifest(2), workshop.signer), Refusal.SELF_TEST_OFF
-        case "older":
-            return workshop.make(1, a=2.5), Refusal.OLDER_VERSION
-        case "too slow":
-            slow = msgspec.structs.replace(needs, max_p99_us=1)
-            return workshop.make(2, hardware=slow), Refusal.TOO_SLOW
-        case _:
-            return workshop.make(2, ballast=300_000), Refusal.TOO_LARGE
+def replaced(workshop: Workshop, **parts: bytes) -> bytes:
+    """Version 2 with parts changed after it was signed."""
+    names = {name.replace(".", "_"): name for name in (whole := container.read(workshop.make(2)))}
+    return container.write(whole | {names[key]: value for key, value in parts.items()})
 
 
-KINDS = (
-    "truncated",
-    "damaged",
-    "wrong signature",
-    "unknown key",
-    "tampered",
-    "wrong hardware",
-    "wrong runtime",
-    "expired",
-    "expired key",
-    "self-test off",
-    "not a model",
-    "older",
-    "too slow",
-    "too large",
-)
+def reworded(workshop: Workshop) -> bytes:
+    manifest = container.read(workshop.make(2))["manifest.json"]
+    return replaced(workshop, manifest_json=manifest.replace(b'"created_ns":1', b'"created_ns":2'))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def needing(workshop: Workshop, **needs) -> bytes:
+    return workshop.make(2, hardware=msgspec.structs.replace(tiny.NEEDS, **needs))
+
+
+def signed_late(workshop: Workshop) -> bytes:
+    signer = workshop.root.delegate(now_ns=0, expires_ns=NOW_NS - 1)
+    return pack(tiny.parts(), tiny.manifest(2), signer)
+
+
+BAD = {
+    "truncated": (lambda w: w.make(2)[:-100], Refusal.TRUNCATED),
+    "damaged": (lambda w: b"x" + w.make(2), Refusal.MALFORMED),
+    "wrong signature": (reworded, Refusal.WRONG_SIGNATURE),
+    "unknown key": (lambda _: Workshop().make(2), Refusal.UNKNOWN_KEY),
+    "tampered": (lambda w: replaced(w, beat_int8_tflite=tiny.tflite(9, 9)), Refusal.HASH_MISMATCH),
+    "wrong hardware": (lambda w: needing(w, arch=("riscv64",)), Refusal.WRONG_HARDWARE),
+    "wrong runtime": (
+        lambda w: needing(w, variants={"tflite-runtime": "beat.int8.tflite"}),
+        Refusal.WRONG_HARDWARE,
+    ),
+    "expired": (lambda w: w.make(2, expires_ns=NOW_NS), Refusal.EXPIRED),
+    "expired key": (signed_late, Refusal.EXPIRED),
+    "self-test off": (lambda w: w.make(2, off=0.01), Refusal.SELF_TEST_OFF),
+    "not a model": (
+        lambda w: pack(tiny.parts() | {"beat.int8.tflite": b"TFL3"}, tiny.manifest(2), w.signer),
+        Refusal.SELF_TEST_OFF,
+    ),
+    "older": (lambda w: w.make(1, a=2.5), Refusal.OLDER_VERSION),
+    "too slow": (lambda w: needing(w, max_p99_us=1), Refusal.TOO_SLOW),
+    "too large": (lambda w: w.make(2, ballast=300_000), Refusal.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
 def test_a_bad_artifact_is_refused_with_its_reason_and_the_running_model_goes_on(tmp_path, workshop, kind):
     def slow_load(model: bytes, runtime: str):
         run = tiny.load(model, runtime)
@@ -125,7 +107,8 @@ def test_a_bad_artifact_is_refused_with_its_reason_and_the_running_model_goes_on
     gateway = Gateway(tmp_path, workshop, shipped=(workshop.make(1),), config={"max_bytes": 200_000})
     if kind == "too slow":
         gateway.keeper._load = slow_load
-    data, reason = degraded(workshop, kind)
+    make, reason = BAD[kind]
+    data = make(workshop)
     report = gateway.keeper.install(data, workshop.claim(data))
     assert (report.state, report.reason) == ("refused", reason.value)
     assert (report.running_version, report.running_sha256) == (1, gateway.slot.loaded.manifest_sha256)
@@ -152,7 +135,7 @@ def test_what_was_refused_for_itself_is_not_fetched_again_even_after_a_restart(g
 
 def test_a_lie_about_a_good_artifact_does_not_shut_it_out(gateway, workshop):
     good = workshop.make(2)
-    tampered, _ = degraded(workshop, "tampered")
+    tampered = BAD["tampered"][0](workshop)
     claim = workshop.offer(good, sha256=blind_offer(tampered).sha256)
     assert gateway.keeper.install(tampered, claim).reason == "hash_mismatch"
     assert gateway.keeper.answer(workshop.offer(good)) is None
