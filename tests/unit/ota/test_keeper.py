@@ -56,7 +56,8 @@ def test_an_update_goes_on_probation_then_is_confirmed_and_survives_restarts(gat
 
 def replaced(workshop: Workshop, **parts: bytes) -> bytes:
     """Version 2 with parts changed after it was signed."""
-    names = {name.replace(".", "_"): name for name in (whole := container.read(workshop.make(2)))}
+    whole = container.read(workshop.make(2))
+    names = {name.replace(".", "_"): name for name in whole}
     return container.write(whole | {names[key]: value for key, value in parts.items()})
 
 
