@@ -91,28 +91,39 @@ def unpack_vectors(data: bytes) -> Vectors:
     return Vectors(inputs, outputs, tolerance)
 
 
-def run(
-    artifact: Artifact,
+def run(artifact: Artifact, load: Load, *, max_p99_us: float | None = None) -> SelfTest:
+    """Run the model of an artifact on its vectors and time it.
+
+    The limit is the manifest's, lowered by `max_p99_us` of this gateway. Raises what `prove` raises.
+    """
+    limit_us = min(float(artifact.manifest.hardware.max_p99_us), max_p99_us or math.inf)
+    return prove(artifact.model, artifact.runtime, artifact.parts[SELF_TEST], load, limit_us=limit_us)
+
+
+def prove(
+    model: bytes,
+    runtime: str,
+    vectors_npz: bytes,
     load: Load,
     *,
-    max_p99_us: float | None = None,
+    limit_us: float,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> SelfTest:
-    """Run the model on its vectors and time it.
+    """Run a model file on vectors and time it.
 
-    The limit is the manifest's, lowered by `max_p99_us` of this gateway. Raises `ArtifactRefusedError` with
-    `SELF_TEST_OFF` (also when the model cannot be loaded or run) or `TOO_SLOW`, with the figures.
+    Raises `ArtifactRefusedError` with `SELF_TEST_OFF` (also when the model cannot be loaded or run) or `TOO_SLOW`, with
+    the figures.
     """
-    vectors = unpack_vectors(artifact.parts[SELF_TEST])
+    vectors = unpack_vectors(vectors_npz)
     try:
-        runner = load(artifact.model, artifact.runtime)
+        runner = load(model, runtime)
         worst = max(_error(runner, vectors, index) for index in range(len(vectors.inputs[0])))
     except ArtifactRefusedError:
         raise
     except Exception as error:
         # Whatever a runtime raises about a model, the model is not fit to score.
         raise ArtifactRefusedError(
-            Refusal.SELF_TEST_OFF, f"the model does not run on {artifact.runtime}: {error}"
+            Refusal.SELF_TEST_OFF, f"the model does not run on {runtime}: {error}"
         ) from error
     if not worst <= 1.0:
         raise ArtifactRefusedError(
@@ -120,7 +131,6 @@ def run(
             f"an output is off by {worst:.3g} times its tolerance",
             worst_error=worst if math.isfinite(worst) else None,
         )
-    limit_us = min(float(artifact.manifest.hardware.max_p99_us), max_p99_us or math.inf)
     p99_us = math.inf
     for _ in range(_ROUNDS):
         p99_us = min(p99_us, _p99_us(runner, vectors, clock_ns))
