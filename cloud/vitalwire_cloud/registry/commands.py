@@ -1,6 +1,7 @@
 """`vitalwire model ...`: what is published, who runs it, publish, go back, and the keys that sign."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -43,8 +44,8 @@ def open_ledger(data_dir: Path, url: str | None = None) -> ModelLedger:
 def list_models(*, data_dir: _DataDir, as_json: _Json = False) -> None:
     """Every published model, the newest first, and how many gateways run it."""
     try:
-        ledger = open_ledger(data_dir)
-        models, gateways = ledger.models(), ledger.gateways()
+        with closing(open_ledger(data_dir)) as ledger:
+            models, gateways = ledger.models(), ledger.gateways()
     except RegistryError as error:
         _fail(error)
     at_work = {m.version: sum(g.running_sha256 == m.manifest_sha256 for g in gateways) for m in models}
@@ -73,9 +74,9 @@ def show(
 ) -> None:
     """One model: its manifest, why it was signed, and what each gateway said about it."""
     try:
-        ledger = open_ledger(data_dir)
-        model = ledger.model(version)
-        reports = ledger.reports(model.sha256)
+        with closing(open_ledger(data_dir)) as ledger:
+            model = ledger.model(version)
+            reports = ledger.reports(model.sha256)
     except RegistryError as error:
         _fail(error)
     gate = None if model.gate is None else msgspec.json.decode(model.gate, type=Decision)
@@ -107,9 +108,8 @@ def show(
         swapped = "" if missed is None else f", {missed} beats missed in the swap"
         typer.echo(f"  {each.site}/{each.gateway} {report.state}{extra}{took}{swapped}")
     made = progress(reports)
-    typer.echo(
-        f"  confirmed by {len(made.running)}, on probation on {len(made.candidate)}, refused by {len(made.refused)}"
-    )
+    counts = f"confirmed by {len(made.running)}, on probation on {len(made.candidate)}"
+    typer.echo(f"  {counts}, refused by {len(made.refused)}")
 
 
 @app.command(
@@ -134,17 +134,14 @@ def publish(
     if signed == (key is not None) or signed != bool(trust):
         raise typer.BadParameter("give --key for a candidate, or --signed and --trust for a signed file")
     try:
-        ledger = open_ledger(data_dir)
-        now_ns = time.time_ns()
-        if key is None:
-            data = _read(candidate)
-            model = publishing.register(ledger, data, Trust.read(*trust or ()), now_ns=now_ns, stage="first")
-        else:
-            content = publishing.read_candidate(candidate)
-            decision = decide(_evidence(candidate / publishing.EVIDENCE))
-            for check in decision.checks:
-                typer.echo(f"{'passed' if check.passed else 'FAILED'} {check.name}: {check.text}")
-            model = publishing.publish(ledger, content, decision, Signer.read(key), now_ns=now_ns)
+        with closing(open_ledger(data_dir)) as ledger:
+            model = (
+                publishing.register(
+                    ledger, _read(candidate), Trust.read(*trust or ()), now_ns=time.time_ns(), stage="first"
+                )
+                if key is None
+                else _sign(ledger, candidate, Signer.read(key))
+            )
     except (RegistryError, KeyFileError) as error:
         _fail(error)
     _published(model)
@@ -162,8 +159,9 @@ def rollback(
 ) -> None:
     """Sign a higher version that is an older model again, and offer it to every gateway."""
     try:
-        ledger = open_ledger(data_dir)
-        model = publishing.rollback(ledger, version, Signer.read(key), now_ns=time.time_ns(), why=why)
+        signer = Signer.read(key)
+        with closing(open_ledger(data_dir)) as ledger:
+            model = publishing.rollback(ledger, version, signer, now_ns=time.time_ns(), why=why)
     except (RegistryError, KeyFileError) as error:
         _fail(error)
     _published(model)
@@ -205,6 +203,15 @@ def keys_delegate(
     except KeyFileError as error:
         _fail(error)
     typer.echo(f"{out}: key {signer.delegation.key_id}, ends in {days} days; only its owner may read it")
+
+
+def _sign(ledger: ModelLedger, folder: Path, signer: Signer) -> Model:
+    """Put a candidate before the gate, say every answer, and publish it if it passed."""
+    content = publishing.read_candidate(folder)
+    decision = decide(_evidence(folder / publishing.EVIDENCE))
+    for check in decision.checks:
+        typer.echo(f"{'passed' if check.passed else 'FAILED'} {check.name}: {check.text}")
+    return publishing.publish(ledger, content, decision, signer, now_ns=time.time_ns())
 
 
 def _evidence(path: Path) -> Evidence:
