@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from vitalwire_edge.inference.artifact import Manifest, sha256
-from vitalwire_edge.ota.durable import write_durably
+from vitalwire_edge.process.durable import write_durably
 from vitalwire_edge.wire.models import ModelReport
 
 _metadata: Final = sa.MetaData()

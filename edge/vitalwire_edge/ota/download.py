@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from vitalwire_edge.ota.durable import sync_folder
+from vitalwire_edge.process.durable import sync_folder
 from vitalwire_edge.wire.models import CHUNK_BYTES, ModelChunk, ModelOffer
 
 log = structlog.get_logger()

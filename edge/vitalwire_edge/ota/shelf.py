@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vitalwire_edge.inference.artifact import sha256
 from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
-from vitalwire_edge.ota.durable import sync_folder, write_durably
+from vitalwire_edge.process.durable import sync_folder, write_durably
 
 
 class Shelf:

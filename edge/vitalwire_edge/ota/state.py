@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from vitalwire_edge.ota.durable import write_durably
 from vitalwire_edge.ota.slot import Conduct
+from vitalwire_edge.process.durable import write_durably
 from vitalwire_edge.wire.models import ModelOffer
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ import model_ward
 import msgspec
 import pytest
 import tiny_model as tiny
-from model_gateway import NOW_NS, Workshop
+from model_gateway import NOW_NS, Workshop, chunk
 from model_ward import SITE, Bus, LiveGateway
 
 from vitalwire_cloud.broker import EmbeddedBroker
@@ -91,10 +91,7 @@ class Cloud:
     def offer_unasked(self, name: str, data: bytes, offer: ModelOffer) -> None:
         """Offer and serve a file past the registry, as a broken or hostile cloud would."""
         topic = gateway_topic(SITE, name, "model")
-        chunks = [
-            ModelChunk(offer.sha256, index, data[at : at + 61440])
-            for index, at in enumerate(range(0, len(data), 61440))
-        ]
+        chunks = [chunk(data, index) for index in range(offer.chunks)]
         for message in (offer, *chunks):
             self.bus.publish(topic, seal(self.keys[name], topic, encode_model(message)))
 
@@ -260,7 +257,7 @@ def test_gateways_left_on_a_stopped_model_are_brought_back(tmp_path, port, works
     cloud = Cloud(tmp_path / "cloud", port, workshop, signer=workshop.signer)
     live = LiveGateway(tmp_path / "a", port, "a", cloud.keys["a"], workshop.root.trust, workshop.make(1))
     try:
-        until(lambda: cloud.ledger.gateways(), "it reported")
+        until(cloud.ledger.gateways, "it reported")
         cloud.publish(2.0)
         until(lambda: cloud.said("running", version=2), "it runs version 2")
         cloud.ledger.set_stage(2, "halted", "refused elsewhere")
