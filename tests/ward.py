@@ -1,18 +1,22 @@
-"""A ward for tests of the web: real store, real hub, real HTTP server, fed in the order in which ingest does it."""
+"""A ward for tests of the web: real store, desk, hub and HTTP server, fed in the order in which ingest does it."""
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
+import msgspec
 import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 
-from vitalwire_cloud.alerts.alarm import Alarm, State
+from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.alerts.desk import AlarmDesk
+from vitalwire_cloud.config import AlertsConfig
 from vitalwire_cloud.live import AlarmEvent, BeatsEvent, LinkEvent, LiveHub, VitalsEvent, WaveEvent
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Item, StoredBeat, VitalPoint
@@ -20,8 +24,10 @@ from vitalwire_cloud.web import create_app
 from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import LEADS, VITALS, Code, ValueStatus
 from vitalwire_edge.wire.messages import (
+    AlarmMessage,
     BeatMark,
     BeatsMessage,
+    Category,
     ChannelInfo,
     DeviceBirth,
     Flag,
@@ -30,6 +36,7 @@ from vitalwire_edge.wire.messages import (
     VitalValue,
     WaveBlock,
 )
+from vitalwire_edge.wire.topics import Stream
 from vitalwire_sim.physiology.body import Body
 from vitalwire_sim.physiology.patient import Patient
 from vitalwire_sim.script import Script
@@ -57,48 +64,16 @@ class About:
         return self.not_live
 
 
-@dataclass
-class WardDesk:
-    """Keeps alarms in memory and tells the hub."""
-
-    hub: LiveHub
-    alarms: dict[str, Alarm] = field(default_factory=dict)
-
-    def list(self, open_only: bool) -> list[Alarm]:
-        return [alarm for alarm in self.alarms.values() if not open_only or alarm.state != "cleared"]
-
-    def get(self, alarm_id: str) -> Alarm | None:
-        return self.alarms.get(alarm_id)
-
-    def put(self, alarm: Alarm) -> Alarm:
-        self.alarms[alarm.alarm_id] = alarm
-        self.hub.publish([AlarmEvent(alarm)])
-        return alarm
-
-    def acknowledge(self, alarm_id: str, *, by: str, for_s: float) -> Alarm:
-        import msgspec
-
-        alarm = self.alarms[alarm_id]
-        now_ns = time.time_ns()
-        state: State = "acknowledged" if alarm.state == "active" else "cleared"
-        return self.put(
-            msgspec.structs.replace(
-                alarm,
-                state=state,
-                acknowledged_by=by,
-                acknowledged_ns=now_ns,
-                acknowledged_until_ns=now_ns + int(for_s * SECOND_NS),
-            )
-        )
-
-
 class Bed:
     """One simulated wearable whose messages are stored and published as they would be after ingest."""
 
-    def __init__(self, ward: "Ward", device: str, gateway: str, patient: Patient, script: Script, lead: Code) -> None:
+    def __init__(
+        self, ward: "Ward", device: str, gateway: str, patient: Patient, script: Script, lead: Code
+    ) -> None:
         self.device = device
         self.gateway = gateway
         self.lead = lead
+        self.rail = False
         self._ward = ward
         self._body = Body(patient, script, fs_hz=FS_HZ, seed=sum(device.encode()))
         self._seq = 0
@@ -108,11 +83,7 @@ class Bed:
         ward.store.register(SITE, gateway, device, self._birth())
 
     def _birth(self) -> DeviceBirth:
-        waves = (
-            ChannelInfo(
-                int(self.lead), LEADS[self.lead], "uV", rate_mhz=FS_HZ * 1000, scale=SCALE_UV
-            ),
-        )
+        waves = (ChannelInfo(int(self.lead), LEADS[self.lead], "uV", rate_mhz=FS_HZ * 1000, scale=SCALE_UV),)
         numbers = tuple(ChannelInfo(int(code), q.name, q.unit, loinc=q.loinc) for code, q in VITALS.items())
         return DeviceBirth(
             session=SESSION, at_ns=time.time_ns(), device_boot=1, simulated=True, channels=waves + numbers
@@ -122,14 +93,19 @@ class Bed:
         """The next second of samples; beats and numbers of that second are kept for `second`."""
         strip = self._body.read(FS_HZ)
         self.beats = [(beat.sample - strip.first_sample, beat.symbol) for beat in strip.beats]
-        return np.clip(np.rint(strip.uv / SCALE_UV), -32768, 32767).astype(np.int16)
+        uv = np.full(FS_HZ, 80_000.0) if self.rail else strip.uv
+        return np.clip(np.rint(uv / SCALE_UV), -32768, 32767).astype(np.int16)
 
-    def wave(self, samples: NDArray[np.int16], start_ns: int, *, flags: int = 0, publish: bool = True) -> None:
+    def wave(self, samples: NDArray[np.int16], start_ns: int, *, flags: int = 0) -> None:
         """Store one block and, as ingest does after it was stored, publish it."""
+        self.deliver(self.block(samples, start_ns, flags=flags), samples)
+
+    def block(self, samples: NDArray[np.int16], start_ns: int, *, flags: int = 0) -> WaveBlock:
+        """The next block of the device."""
         codec, data = pack(samples)
         block = WaveBlock(
             session=SESSION,
-            seq=self._next(),
+            seq=self.next_seq(),
             flags=flags,
             code=int(self.lead),
             device_boot=1,
@@ -142,11 +118,15 @@ class Bed:
             data=data,
         )
         self._sample += samples.size
-        self._store("ecg", block)
-        if publish:
-            self._ward.hub.publish(
-                [WaveEvent(self.device, int(self.lead), start_ns, float(FS_HZ), SCALE_UV, samples, flags)]
-            )
+        return block
+
+    def deliver(self, block: WaveBlock, samples: NDArray[np.int16]) -> None:
+        """Store and publish a block, now or later."""
+        self.store("ecg", block)
+        event = WaveEvent(
+            self.device, block.code, block.start_ns, float(FS_HZ), SCALE_UV, samples, block.flags
+        )
+        self._ward.hub.publish([event])
 
     def skip(self, seconds: int) -> None:
         """Lose samples: the device counted them, nobody has them."""
@@ -179,12 +159,12 @@ class Bed:
         )
         message = VitalsMessage(
             session=SESSION,
-            seq=self._next(),
+            seq=self.next_seq(),
             flags=0,
             time_ns=at_ns,
             values=tuple(VitalValue(p.code, p.value, p.status) for p in points),
         )
-        self._store("vitals", message)
+        self.store("vitals", message)
         self._ward.hub.publish([VitalsEvent(self.device, points)])
 
     def second(self, start_ns: int, *, flags: int = 0) -> NDArray[np.int16]:
@@ -193,11 +173,15 @@ class Bed:
         self.seconds += 1
         self.wave(samples, start_ns, flags=flags)
         beats = tuple(
-            self._beat(start_ns + at * SECOND_NS // FS_HZ, symbol) for at, symbol in self.beats if symbol in "NVA"
+            self._beat(start_ns + at * SECOND_NS // FS_HZ, symbol)
+            for at, symbol in self.beats
+            if symbol in "NVA"
         )
         if beats and not flags & Flag.LEAD_OFF:
-            marks = tuple(BeatMark(b.r_ns, b.rr_ms, b.amplitude_uv, b.width_ms, b.quality, b.wide) for b in beats)
-            self._store("beat", BeatsMessage(session=SESSION, seq=self._next(), flags=0, beats=marks))
+            marks = tuple(
+                BeatMark(b.r_ns, b.rr_ms, b.amplitude_uv, b.width_ms, b.quality, b.wide) for b in beats
+            )
+            self.store("beat", BeatsMessage(session=SESSION, seq=self.next_seq(), flags=0, beats=marks))
             self._ward.hub.publish([BeatsEvent(self.device, beats)])
         self.numbers(start_ns + SECOND_NS)
         return samples
@@ -207,19 +191,21 @@ class Bed:
         self._last_beat_ns = r_ns
         return StoredBeat(r_ns, rr_ms, 1000.0, 90.0, 0.95, symbol == "V")
 
-    def link(self, state: str, *, battery: int | None = None, quality: float | None = None) -> None:
+    def link(
+        self, state: Literal["online", "offline"], *, battery: int | None = None, quality: float | None = None
+    ) -> None:
         """Publish the link of this wearable."""
-        assert state in {"online", "offline"}
         self._ward.hub.publish(
-            [LinkEvent(self.gateway, self.device, state, time.time_ns(), battery, quality)]  # type: ignore[arg-type]
+            [LinkEvent(self.gateway, self.device, state, time.time_ns(), battery, quality)]
         )
 
-    def _next(self) -> int:
+    def next_seq(self) -> int:
         self._seq += 1
         return self._seq
 
-    def _store(self, stream: str, message: WaveBlock | VitalsMessage | BeatsMessage) -> None:
-        item = Item(self.gateway, self.device, stream, SESSION, message.seq, message, time.time_ns())  # type: ignore[arg-type]
+    def store(self, stream: Stream, message: WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage) -> None:
+        """Write one message as ingest would."""
+        item = Item(self.gateway, self.device, stream, SESSION, message.seq, message, time.time_ns())
         written = self._ward.store.write([item], [])
         assert written.stored == [item]
 
@@ -230,7 +216,14 @@ class Ward:
     def __init__(self, folder: Path) -> None:
         self.store = EmbeddedStore(folder)
         self.hub = LiveHub()
-        self.desk = WardDesk(self.hub)
+        self.desk = AlarmDesk(
+            store=self.store,
+            url=f"sqlite:///{folder / 'desk.sqlite'}",
+            config=AlertsConfig(gateway_silent_s=3600),
+            on_change=lambda alarms: self.hub.publish([AlarmEvent(alarm) for alarm in alarms]),
+        )
+        self.desk.start()
+        self._messages: dict[str, AlarmMessage] = {}
         self.about = About()
         self.beds: dict[str, Bed] = {}
         self.start_ns = 0
@@ -249,23 +242,64 @@ class Ward:
     def app(self, token: str | None = None):
         return create_app(store=self.store, desk=self.desk, hub=self.hub, info=self.about, token=token)
 
-    def alarm(self, device: str | None, kind: str, priority: Priority, text: str, **more: object) -> Alarm:
-        now_ns = time.time_ns()
-        fields: dict[str, object] = {
-            "alarm_id": f"{device}-{kind}-{now_ns}",
-            "gateway": "gw-a",
-            "device": device,
-            "kind": kind,
-            "priority": priority,
-            "category": "physiological",
-            "state": "active",
-            "onset_ns": now_ns - 3 * SECOND_NS,
-            "raised_ns": now_ns,
-            "stored_ns": now_ns,
-            "text": text,
-            "rule": "test",
-        }
-        return self.desk.put(Alarm(**(fields | more)))  # type: ignore[arg-type]
+    def alarm(
+        self,
+        device: str,
+        kind: str,
+        priority: Priority,
+        text: str,
+        *,
+        category: Category = "physiological",
+        at_ns: int | None = None,
+        value: float | None = None,
+        limit: float | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Alarm:
+        """Raise an alarm on the device's gateway and wait until the desk has it."""
+        at_ns = time.time_ns() if at_ns is None else at_ns
+        message = AlarmMessage(
+            session=SESSION,
+            seq=self.beds[device].next_seq(),
+            flags=0,
+            alarm_id=f"{device}-{kind}-{at_ns}",
+            kind=kind,
+            priority=priority,
+            category=category,
+            phase="raised",
+            onset_ns=max(at_ns - 3 * SECOND_NS, 0),
+            at_ns=at_ns,
+            text=text,
+            rule="test",
+            value=value,
+            limit=limit,
+            notes=notes,
+        )
+        self._messages[message.alarm_id] = message
+        return self._said(device, message, lambda alarm: alarm is not None)
+
+    def end(self, alarm: Alarm) -> Alarm:
+        """End the condition of an alarm."""
+        assert alarm.device is not None
+        raised = self._messages[alarm.alarm_id]
+        ended = msgspec.structs.replace(
+            raised, seq=self.beds[alarm.device].next_seq(), phase="cleared", at_ns=raised.at_ns + 1
+        )
+        return self._said(alarm.device, ended, lambda now: now is not None and now.cleared_ns is not None)
+
+    def _said(self, device: str, message: AlarmMessage, done: Callable[[Alarm | None], bool]) -> Alarm:
+        bed = self.beds[device]
+        bed.store("alarm", message)
+        self.desk.wake()
+        deadline = time.monotonic() + 10
+        while not done(alarm := self.desk.get(message.alarm_id)):
+            assert time.monotonic() < deadline, f"the desk did not take {message.alarm_id}"
+            threading.Event().wait(0.01)
+        assert alarm is not None
+        return alarm
+
+    def close(self) -> None:
+        self.desk.close()
+        self.store.close()
 
 
 class Served:
@@ -324,6 +358,7 @@ class Feed:
         self._beds = beds
         self._stop = threading.Event()
         self.paused: set[str] = set()
+        self.held: dict[str, list[tuple[WaveBlock, NDArray[np.int16]]]] = {}
         self.flags: dict[str, int] = {}
         self._start_ns = time.time_ns() // SECOND_NS * SECOND_NS - past_s * SECOND_NS
         self._second = 0
@@ -337,8 +372,19 @@ class Feed:
         for bed in self._beds:
             if bed.device in self.paused:
                 bed.skip(1)
+            elif bed.device in self.held:
+                samples = bed.read()
+                bed.seconds += 1
+                block = bed.block(samples, start_ns, flags=Flag.HISTORY)
+                self.held[bed.device].append((block, samples))
             else:
                 bed.second(start_ns, flags=self.flags.get(bed.device, 0))
+
+    def release(self, device: str) -> None:
+        """Deliver what was held back, flagged as history."""
+        bed = next(bed for bed in self._beds if bed.device == device)
+        for block, samples in self.held.pop(device):
+            bed.deliver(block, samples)
 
     def _run(self) -> None:
         while True:
@@ -347,10 +393,19 @@ class Feed:
                 return
             self._one()
 
-    def __enter__(self) -> "Feed":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(10)
+
+
+@dataclass
+class Scene:
+    """A served ward whose beds are fed."""
+
+    ward: Ward
+    server: Served
+    feed: Feed

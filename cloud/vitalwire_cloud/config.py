@@ -16,7 +16,10 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The broker. `group` is the shared subscription that workers of one service have in common."""
+    """The broker. `group` is the shared subscription that workers of one service have in common.
+
+    `ca_file` turns TLS on; `cert_file` and `key_file` are our own certificate where the broker asks for one.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 1883
@@ -25,6 +28,8 @@ class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     username: str | None = None
     password_file: str | None = None
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 500
 

@@ -16,17 +16,18 @@ import structlog
 
 from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.announce import Announcer
-from vitalwire_edge.clock import GatewayClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import EdgeConfig, read_key
-from vitalwire_edge.device import Surroundings, Wearable
-from vitalwire_edge.doorkeeper import Doorkeeper
-from vitalwire_edge.link import Link, Presence
+from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.report import CountersFile, device_reports, write_atomically
 from vitalwire_edge.signal import chain
 from vitalwire_edge.sources.inbox import Inbox, Source
 from vitalwire_edge.sources.tcp import TcpSource
-from vitalwire_edge.spool import Spool, SpoolState
-from vitalwire_edge.spool_file import Entry, SpoolReader
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import Entry
+from vitalwire_edge.spool.spool import Spool, SpoolState
+from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     DeviceBirth,

@@ -17,7 +17,7 @@ import structlog
 
 from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.config import AnnounceConfig
-from vitalwire_edge.spool_file import Entry
+from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.wire.messages import AlarmMessage, Priority, StreamCommit
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from vitalwire_edge.clock import kernel_synchronised
+from vitalwire_edge.clock.gateway_clock import kernel_synchronised
 from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -69,9 +69,9 @@ def broker(subject: Subject) -> Iterator[Finding]:
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.on_connect = on_connect
-    if subject.tls_ca is not None:
-        client.tls_set(ca_certs=str(subject.tls_ca))
     try:
+        if subject.tls_ca is not None:
+            client.tls_set(ca_certs=str(subject.tls_ca))
         client.connect(host, port)
     except OSError as error:
         yield Finding(

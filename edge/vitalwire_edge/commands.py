@@ -17,7 +17,7 @@ from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
 from vitalwire_edge.sources.inbox import SourceError
-from vitalwire_edge.spool_file import SpoolError
+from vitalwire_edge.spool.rows import SpoolError
 
 log = structlog.get_logger()
 
@@ -85,7 +85,13 @@ def run(
             stack.callback(REGISTRY.unregister, collector)
             if settings.health.enabled:
                 health = settings.health
-                server = HealthServer(health.host, health.port, ready=agent.ready, live=agent.live)
+                try:
+                    server = HealthServer(health.host, health.port, ready=agent.ready, live=agent.live)
+                except OSError as error:
+                    raise SourceError(
+                        f"cannot answer probes on {health.host}:{health.port} ({error.strerror}): "
+                        "choose another port with --health-port, or 0 for a free one"
+                    ) from error
                 stack.enter_context(server)
                 log.info("health_listening", host=server.address[0], port=server.address[1])
             agent.start()

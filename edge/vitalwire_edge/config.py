@@ -35,7 +35,8 @@ class MqttConfig(Section, frozen=True):
     keepalive_s: int = 10
     connect_timeout_s: float = 5.0
     retry_first_s: float = 0.5
-    retry_max_s: float = 15.0
+    retry_max_s: float = 5.0
+    """Short, because an alarm may be waiting; the jitter keeps a fleet from coming back at once."""
     status_every_s: float = 5.0
     unacknowledged_max: int = 64
     """Messages the broker may owe us a PUBACK for; its own receive maximum may lower it."""
@@ -142,6 +143,10 @@ def check(config: EdgeConfig) -> None:
         raise ConfigError(f"telemetry.block_s = {config.telemetry.block_s}: use 0.2 to 4 seconds")
     if config.spool.max_bytes < 1024**2:
         raise ConfigError(f"spool.max_bytes = {config.spool.max_bytes}: use at least 1 MiB")
+    if config.mqtt.keepalive_s < 1:
+        raise ConfigError(
+            f"mqtt.keepalive_s = {config.mqtt.keepalive_s}: without it a dead link is never noticed"
+        )
     if config.key_file is None:
         raise ConfigError("key_file is not set: name the file with this gateway's 32-byte key in hexadecimal")
 

@@ -8,8 +8,8 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from vitalwire_edge.spool import SpoolState
-from vitalwire_edge.spool_file import Accepted
+from vitalwire_edge.spool.rows import Accepted
+from vitalwire_edge.spool.spool import SpoolState
 
 
 class DeviceReport(msgspec.Struct, frozen=True):

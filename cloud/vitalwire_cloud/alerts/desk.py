@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 GATEWAY_SILENT: Final = "gateway_silent"
 OWN_SESSION: Final = "cloud"
+MAX_LISTED: Final = 1000
 _ROUND_S: Final = 0.5
 _BATCH: Final = 200
 
@@ -87,9 +88,10 @@ class AlarmDesk:
         self._ledger.close()
 
     def list(self, open_only: bool = True) -> list[Alarm]:
-        """Alarms, newest first; only those that are not cleared when `open_only`."""
+        """Alarms, newest first: all that are not cleared when `open_only`, else the newest `MAX_LISTED`."""
         with self._ledger.transaction() as connection:
-            return [record.alarm for record in self._ledger.records(connection, open_only=open_only)]
+            found = self._ledger.records(connection, open_only=open_only, at_most=MAX_LISTED)
+        return [record.alarm for record in found]
 
     def get(self, alarm_id: str) -> Alarm | None:
         """One alarm, or None when the desk does not know it."""
@@ -211,7 +213,7 @@ class AlarmDesk:
             }
             now_ns = self._now_ns()
             changes = [(g, None, age) for g, age in silent.items() if g not in held]
-            ended = [(g, r, 0.0) for g, r in held.items() if g not in silent and self._silence.expected(g)]
+            ended = [(g, r, 0.0) for g, r in held.items() if g not in silent and self._silence.present(g)]
             for gateway, record, age_s in [*changes, *ended]:
                 stored = _own_message(gateway, record, age_s, now_ns)
                 moved, step = machine.apply(record, stored, now_ns)

@@ -42,8 +42,6 @@ _PROGRESS: Final = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
 )
 
-MAX_LISTED: Final = 1000
-
 
 class DeskUnavailableError(StoreUnavailableError):
     """The desk's database cannot be used now; alarms wait in the store until it can."""
@@ -84,10 +82,12 @@ class AlarmLedger:
         row = connection.execute(sa.select(_ALARM.c.record).where(_ALARM.c.alarm_id == alarm_id)).first()
         return None if row is None else self._decode(row[0])
 
-    def records(self, connection: sa.Connection, *, open_only: bool) -> list[Record]:
-        """Records, newest first: every open one, or the newest `MAX_LISTED` of all."""
+    def records(
+        self, connection: sa.Connection, *, open_only: bool, at_most: int | None = None
+    ) -> list[Record]:
+        """Records, newest first: every open one, or the newest `at_most` of all."""
         query = sa.select(_ALARM.c.record).order_by(_ALARM.c.raised_ns.desc(), _ALARM.c.alarm_id)
-        query = query.where(_ALARM.c.open) if open_only else query.limit(MAX_LISTED)
+        query = query.where(_ALARM.c.open) if open_only else query.limit(at_most)
         return [self._decode(row[0]) for row in connection.execute(query)]
 
     def put(self, connection: sa.Connection, record: Record, step: Transition) -> None:

@@ -27,15 +27,18 @@ class SilenceWatch:
         self._lock = threading.Lock()
         now = clock()
         self._heard_s = dict.fromkeys(known, now)
+        self._present: set[str] = set()
 
     def seen(self, gateway: str) -> None:
         """`gateway` said something."""
         with self._lock:
             self._heard_s[gateway] = self._clock()
+            self._present.add(gateway)
 
     def gone(self, gateway: str, *, expected: bool) -> None:
         """`gateway` said goodbye (`expected`), or its connection broke."""
         with self._lock:
+            self._present.discard(gateway)
             if expected:
                 self._heard_s.pop(gateway, None)
             else:
@@ -49,7 +52,7 @@ class SilenceWatch:
             ages = {gateway: now - heard for gateway, heard in self._heard_s.items()}
         return {gateway: age for gateway, age in ages.items() if age >= self._silent_after_s}
 
-    def expected(self, gateway: str) -> bool:
-        """Whether `gateway` is supposed to be there."""
+    def present(self, gateway: str) -> bool:
+        """Whether `gateway` really said something since this watch began, and is not gone since."""
         with self._lock:
-            return gateway in self._heard_s
+            return gateway in self._present

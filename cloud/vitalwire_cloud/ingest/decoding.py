@@ -12,6 +12,7 @@ from vitalwire_cloud.store.interface import Item, Quarantined, SeriesKey
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code, ValueStatus
 from vitalwire_edge.wire.messages import (
+    UNREADABLE,
     AlarmMessage,
     BeatsMessage,
     DataMessage,
@@ -35,6 +36,8 @@ EARLIEST_NS: Final = 1_577_836_800_000_000_000
 
 _INT64: Final = 2**63
 _MAX_NAME: Final = 128
+_MAX_ALARM_NAME: Final = 64
+_MAX_TEXT: Final = 2000
 _STREAM_OF: Final[dict[type, Stream]] = {WaveBlock: "ecg", VitalsMessage: "vitals", BeatsMessage: "beat"}
 
 NoticeMessage = GatewayBirth | GatewayDeath | GatewayStatus | DeviceBirth | DeviceDeath
@@ -105,8 +108,7 @@ def _sequenced(
         message = decode_data(payload)
         if not isinstance(message, Skip) and _STREAM_OF[type(message)] != stream:
             raise MessageError(f"{type(message).__name__} on topic {topic}: its topic ends in another stream")
-    if not 0 < len(message.session) <= _MAX_NAME:
-        raise MessageError(f"session of {len(message.session)} characters: use 1 to {_MAX_NAME}")
+    _text("session", message.session, _MAX_NAME)
     samples = _check(message, latest_ns)
     seq = message.first if isinstance(message, Skip) else message.seq
     return Accepted(Item(topic.gateway, device, stream, message.session, seq, message, received_ns), samples)
@@ -141,12 +143,21 @@ def _check(message: Sequenced, latest_ns: int) -> NDArray[np.int16] | None:
             _counters(message.seq, message.onset_ns, message.at_ns)
             _clock(message.flags, latest_ns, message.onset_ns, message.at_ns)
             _finite(message.value, message.limit)
-            if not 0 < len(message.alarm_id) <= _MAX_NAME:
-                raise MessageError(f"alarm id of {len(message.alarm_id)} characters: use 1 to {_MAX_NAME}")
+            _text("alarm id", message.alarm_id, _MAX_ALARM_NAME)
+            _text("kind", message.kind, _MAX_ALARM_NAME)
+            _text("rule", message.rule, _MAX_NAME)
+            for text in (message.text, *message.notes):
+                _text("text", text, _MAX_TEXT)
     _counters(message.flags)
     if message.anchor is not None:
         _counters(message.anchor.mono_ns)
     return samples
+
+
+def _text(what: str, text: str, longest: int) -> None:
+    """Databases disagree about NUL and about what is too long, so neither gets that far."""
+    if not 0 < len(text) <= longest or "\0" in text:
+        raise MessageError(f"{what} of {len(text)} characters: use 1 to {longest}, without NUL")
 
 
 def _counters(*values: int) -> None:
@@ -193,12 +204,12 @@ def _place(topic: Topic, payload: bytes) -> tuple[SeriesKey | None, int | None]:
     try:
         if payload.startswith(b"{"):
             tree = msgspec.json.decode(payload)
-            session, seq = tree.get("session"), tree.get("seq")
+            session, seq = (tree.get("session"), tree.get("seq")) if isinstance(tree, dict) else (None, None)
         else:
             tree = msgspec.msgpack.decode(payload)
             if isinstance(tree, list) and len(tree) > 2 and tree[0] in {"w", "v", "b"}:
                 session, seq = tree[1], tree[2]
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None, None
     known = isinstance(session, str) and 0 < len(session) <= _MAX_NAME
     if not known or type(seq) is not int or not 0 <= seq < _INT64:

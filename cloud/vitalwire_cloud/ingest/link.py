@@ -17,6 +17,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vitalwire_cloud import metrics
 from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES
 from vitalwire_edge.wire.topics import STREAMS
@@ -45,7 +46,8 @@ class BrokerLink:
     """Receives into `queue` and publishes. Reconnects by itself with growing, randomised pauses.
 
     The callback only enqueues. When the queue is full it waits, which stops reading from the socket: memory stays
-    bounded, and a broker that gives up on us sends again after the reconnect.
+    bounded, and a broker that gives up on us sends again after the reconnect. Raises `ConfigError` for files that
+    cannot be used.
     """
 
     def __init__(self, config: MqttConfig, *, site: str | None, queue_messages: int) -> None:
@@ -57,6 +59,7 @@ class BrokerLink:
         self._subscribing: int | None = None
         self._connection = 0
         self._problem = "not connected yet"
+        self._refused: str | None = None
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, protocol=paho.MQTTv5, manual_ack=True
         )
@@ -66,11 +69,17 @@ class BrokerLink:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
         if config.username is not None:
             password = read_secret(config.password_file, "password file") if config.password_file else None
             self._client.username_pw_set(config.username, password)
         if config.ca_file is not None:
-            self._client.tls_set(ca_certs=config.ca_file)
+            try:
+                self._client.tls_set(
+                    ca_certs=config.ca_file, certfile=config.cert_file, keyfile=config.key_file
+                )
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"mqtt.ca_file, cert_file or key_file cannot be used: {error}") from error
 
     def start(self) -> None:
         """Connect in the background and keep connected."""
@@ -99,8 +108,10 @@ class BrokerLink:
         metrics.CONNECTED.set(0)
 
     def problem(self) -> str | None:
-        """None while subscribed, else what is wrong."""
-        return None if self._connected.is_set() else f"broker {self._address}: {self._problem}"
+        """None while subscribed and allowed to publish, else what is wrong."""
+        if not self._connected.is_set():
+            return f"broker {self._address}: {self._problem}"
+        return None if self._refused is None else f"broker {self._address}: {self._refused}"
 
     def alive(self) -> bool:
         """Whether the client's own thread runs."""
@@ -190,6 +201,15 @@ class BrokerLink:
         if not self._stopping.is_set():
             log.warning("broker_lost", broker=self._address, reason=str(reason))
 
+    def _on_publish(
+        self, _client: paho.Client, _data: Any, _mid: int, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        """Access rules that forbid publishing show nowhere but here: the message is acknowledged and thrown away."""
+        refused = f"publishing refused: {reason}" if reason.is_failure else None
+        if refused is not None and self._refused is None:
+            log.error("broker_refused_publishing", broker=self._address, reason=str(reason))
+        self._refused = refused
+
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0
         delivery = Delivery(
@@ -206,6 +226,8 @@ class BrokerLink:
 def subscriptions(site: str | None, group: str) -> list[str]:
     """Topic filters: data shared between the workers of `group`, state to every one of them."""
     head = f"v{WIRE_VERSION}/{site or '+'}/+"
-    shared = [f"$share/{group}/{head}/+/{stream}" for stream in STREAMS]
+    # A group of its own for every stream: the embedded broker keeps one read position per group name, whatever the
+    # filter, so streams that shared a name would take each other's messages.
+    shared = [f"$share/{group}-{stream}/{head}/+/{stream}" for stream in STREAMS]
     state = [f"{head}/{verb}" for verb in ("birth", "death", "status")]
     return [*shared, *state, f"{head}/+/birth", f"{head}/+/death"]

@@ -25,7 +25,7 @@ from vitalwire_cloud.store.interface import (
     WriteResult,
 )
 from vitalwire_edge.wire.messages import DeviceBirth, Flag, GatewayBirth, GatewayDeath, WaveBlock
-from vitalwire_edge.wire.topics import TopicError, parse
+from vitalwire_edge.wire.topics import Topic, TopicError, parse
 
 log = structlog.get_logger()
 
@@ -165,6 +165,7 @@ class Pipeline:
                 delivery.payload,
                 received_ns=delivery.received_ns,
                 max_future_ns=max_future_ns,
+                retained=delivery.retained,
             )
             if not isinstance(what, Quarantined):
                 what = self._same_site(what, delivery)
@@ -254,8 +255,9 @@ class Pipeline:
                 error=str(error),
             )
             reason = f"refused by the store: {error}"
+            site = self._sites[item.gateway]
             refused = Quarantined(
-                f"{item.gateway}/{item.device}/{item.stream}",
+                str(Topic(site, item.gateway, item.device, item.stream)),
                 b"",
                 reason,
                 item.received_ns,
@@ -271,8 +273,18 @@ class Pipeline:
     def _register(self, notices: list[Notice]) -> None:
         for notice in notices:
             topic, message = notice.topic, notice.message
-            if isinstance(message, DeviceBirth) and topic.device is not None:
+            if not isinstance(message, DeviceBirth) or topic.device is None:
+                continue
+            try:
                 self._store.register(topic.site, topic.gateway, topic.device, message)
+            except StoreUnavailableError:
+                raise
+            except StoreError as error:
+                log.warning("birth_refused_by_store", device=topic.device, error=str(error))
+                self._store.write(
+                    [], [Quarantined(str(topic), b"", f"refused by the store: {error}", time.time_ns())]
+                )
+            else:
                 self._devices.add((topic.gateway, topic.device))
 
     def _after(
@@ -300,7 +312,8 @@ class Pipeline:
         events: list[LiveEvent] = live_events(result.stored, accepted)
         for notice in notices:
             self._notice(notice)
-            events += link_events(notice, now_ns)
+            if not notice.retained:
+                events += link_events(notice, now_ns)
         if events:
             self._hub.publish(events)
         if any(item.stream == "alarm" for item in result.stored):

@@ -116,8 +116,8 @@ class StoredBeat:
 
     r_ns: int
     rr_ms: float | None
-    amplitude_uv: float
-    width_ms: float
+    amplitude_uv: float | None
+    width_ms: float | None
     quality: float
     wide: bool
 

@@ -53,7 +53,7 @@ CREATE TABLE rollup (
 ) WITHOUT ROWID;
 CREATE TABLE beat (
     device TEXT NOT NULL, r_ns INTEGER NOT NULL, series INTEGER NOT NULL, seq INTEGER NOT NULL,
-    place INTEGER NOT NULL, rr_ms REAL, amplitude_uv REAL NOT NULL, width_ms REAL NOT NULL, quality REAL NOT NULL,
+    place INTEGER NOT NULL, rr_ms REAL, amplitude_uv REAL, width_ms REAL, quality REAL NOT NULL,
     wide INTEGER NOT NULL, PRIMARY KEY (device, r_ns, series, seq, place)
 ) WITHOUT ROWID;
 CREATE TABLE alarm (

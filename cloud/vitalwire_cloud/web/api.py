@@ -138,7 +138,9 @@ def api_router(
 def _alarm_routes(desk: Desk) -> list[Callable[..., object]]:
     @get("/alarms", sync_to_thread=True, summary="Alarms, newest first")
     def alarms(
-        open_only: Annotated[bool, QueryParameter(name="open", description="Leave out cleared alarms.")] = True,
+        open_only: Annotated[
+            bool, QueryParameter(name="open", description="Leave out cleared alarms.")
+        ] = True,
         limit: Annotated[int, QueryParameter(ge=1, le=MAX_ALARMS)] = 200,
     ) -> list[Alarm]:
         newest = sorted(desk.list(open_only), key=lambda alarm: alarm.raised_ns, reverse=True)

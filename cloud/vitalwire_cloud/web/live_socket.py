@@ -21,7 +21,6 @@ from vitalwire_cloud.live import (
     AlarmEvent,
     BeatsEvent,
     LinkEvent,
-    LiveEvent,
     LiveHub,
     Subscription,
     VitalsEvent,
@@ -241,6 +240,3 @@ def live_route(
                 await socket.close(code=_TRY_AGAIN_LATER, reason=str(error)[:120])
 
     return live
-
-
-__all__ = ["LiveEvent", "LiveSession", "live_route"]

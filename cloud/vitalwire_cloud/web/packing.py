@@ -45,8 +45,9 @@ def pack_waves(frame: int, now_ns: int, blocks: list[tuple[int, WaveEvent]]) -> 
 def segments_as_waves(
     device: str, code: int, scale: float | None, segments: Iterable[Segment]
 ) -> list[WaveEvent]:
-    """Stored segments as int16 again, flagged as history, with the channel's own `scale` or, where unknown, one that
-    fits.
+    """Stored segments as int16 again, flagged as history.
+
+    `scale` is the channel's own; where it is unknown one that fits is taken.
     """
     waves = []
     for segment in segments:

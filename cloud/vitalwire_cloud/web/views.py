@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from vitalwire_cloud.alerts.alarm import Alarm
 from vitalwire_cloud.live import LinkEvent
 from vitalwire_cloud.store.interface import DeviceRecord, Rollup, StoredBeat, VitalPoint
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code
@@ -101,8 +100,8 @@ class BeatView(View, frozen=True):
 
     r_ns: int
     rr_ms: float | None
-    amplitude_uv: float
-    width_ms: float
+    amplitude_uv: float | None
+    width_ms: float | None
     quality: float
     wide: bool
 
@@ -205,7 +204,3 @@ def wave_unit(code: int) -> str:
 def _named(code: int) -> tuple[str, str]:
     quantity = VITALS.get(Code(code)) if code in Code.__members__.values() else None
     return (str(code), "") if quantity is None else (quantity.name, quantity.unit)
-
-
-AlarmView = Alarm
-"""Alarms are told as the desk keeps them."""

@@ -17,7 +17,11 @@ from vitalwire_edge.alarms.change import (
 )
 from vitalwire_edge.alarms.config import AlarmConfig, Paced
 from vitalwire_edge.alarms.fibrillation import AtrialFibrillationRule
-from vitalwire_edge.alarms.lethal import AsystoleRule, VentricularFibrillationRule, VentricularTachycardiaRule
+from vitalwire_edge.alarms.lethal import (
+    AsystoleRule,
+    VentricularFibrillationRule,
+    VentricularTachycardiaRule,
+)
 from vitalwire_edge.alarms.limits import LimitRule, limit_specs
 from vitalwire_edge.alarms.news2 import News2, News2Rule, StaffEntries, observe
 from vitalwire_edge.alarms.rates import HeartRate, rate_rules
@@ -30,12 +34,13 @@ _PULSELESS: Final[frozenset[Kind]] = frozenset(
     ("asystole", "ventricular_fibrillation", "ventricular_tachycardia", "extreme_bradycardia")
 )
 _COVERED_BY: Final[dict[Kind, tuple[Kind, ...]]] = {
+    "ventricular_tachycardia": ("ventricular_fibrillation",),
     "extreme_tachycardia": ("ventricular_fibrillation", "ventricular_tachycardia"),
     "tachycardia": ("ventricular_fibrillation", "ventricular_tachycardia", "extreme_tachycardia"),
     "extreme_bradycardia": ("asystole", "ventricular_fibrillation"),
     "bradycardia": ("asystole", "ventricular_fibrillation", "extreme_bradycardia"),
     "atrial_fibrillation": ("asystole", "ventricular_fibrillation", "ventricular_tachycardia"),
-    "ecg_unanalysable": ("asystole", "ventricular_fibrillation", "device_silent"),
+    "ecg_unanalysable": ("asystole", "ventricular_fibrillation", "ventricular_tachycardia", "device_silent"),
 }
 """An alarm is not raised beside one that says more about the same ECG; one that is open already stays."""
 
@@ -120,6 +125,7 @@ class AlarmEngine:
         if not self._asystole.on_beat(beat, r_ns):
             return changes
         self._heart.add(beat.rr_s, r_ns)
+        self._unanalysable.on_beat(beat, r_ns)
         changes += self._apply("ventricular_tachycardia", self._vt.on_beat(beat, r_ns), r_ns)
         changes += self._apply("atrial_fibrillation", self._af.on_beat(beat, r_ns), r_ns)
         return changes
@@ -133,8 +139,12 @@ class AlarmEngine:
         changes = self._alive(end_ns) if second.valid or second.lead_off else []
         self._ecg_ns = end_ns = end_ns if self._ecg_ns is None else max(end_ns, self._ecg_ns)
         changes += self._apply("asystole", self._asystole.on_second(second, start_ns), end_ns)
-        changes += self._apply("ventricular_fibrillation", self._vf.on_second(second, start_ns), end_ns)
+        run = "ventricular_tachycardia" in self._register
+        fibrillation = self._vf.on_second(second, start_ns, tachycardia=run)
+        changes += self._apply("ventricular_fibrillation", fibrillation, end_ns)
         changes += self._apply("lead_off", self._lead_off.on_second(second, start_ns), end_ns)
+        if self._is_covered("ecg_unanalysable"):
+            self._unanalysable.reset()
         changes += self._apply("ecg_unanalysable", self._unanalysable.on_second(second, start_ns), end_ns)
         if second.lead_off:
             self._heart.clear()
@@ -209,7 +219,8 @@ class AlarmEngine:
     def _judge_rate(self, rate: float | None, at_ns: int, *, trusted: bool) -> list[AlarmChange]:
         changes: list[AlarmChange] = []
         for rule in self._rates:
-            changes += self._apply(rule.kind, rule.update(rate, at_ns, trusted=trusted), at_ns)
+            known = None if self._is_covered(rule.kind) else rate
+            changes += self._apply(rule.kind, rule.update(known, at_ns, trusted=trusted), at_ns)
         return changes
 
     def _judge_score(self, now_ns: int) -> list[AlarmChange]:
@@ -248,6 +259,12 @@ class AlarmEngine:
             value = verdict.value if verdict.value is not None and isfinite(verdict.value) else None
             verdict = replace(verdict, notes=notes, value=value)
         return self._register.apply(kind, verdict, at_ns)
+
+    def _is_covered(self, kind: Kind) -> bool:
+        """Whether the alarm is not open and would say less than one that is."""
+        return kind not in self._register and any(
+            other in self._register for other in _COVERED_BY.get(kind, ())
+        )
 
     def _has_pulse(self, at_ns: int) -> bool:
         return (

@@ -6,13 +6,18 @@ a signal that stops leaves the alarm open.
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isnan
 from typing import Final
 
 import numpy as np
 
 from vitalwire_edge.alarms.change import NS_PER_S, AlarmChange, Ended, Finding, Verdict
-from vitalwire_edge.alarms.config import AsystoleConfig, FibrillationVfConfig, VentricularTachycardiaConfig
+from vitalwire_edge.alarms.config import (
+    AsystoleConfig,
+    VentricularFibrillationConfig,
+    VentricularTachycardiaConfig,
+)
 from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.signal.ventricular import WINDOW_S, VentricularDetector
 
@@ -23,15 +28,23 @@ TACHYCARDIA: Final = "ventricular_tachycardia/1"
 MISSING_RESET_S: Final = 3
 """Seconds without samples after which the wait for a QRS starts anew: what happened in the gap is not known."""
 
+MAX_INTERVAL_RATIO: Final = 2.0
+MONOMORPHIC: Final = 0.92
+MONOMORPHIC_BELOW: Final = 200.0
+"""A window that repeats itself this well, slower than this, is a monomorphic tachycardia however sinusoidal it looks;
+so where that alarm is open, fibrillation or flutter is not raised beside it."""
+
 _OWN_BEATS: Final = 40
 _OWN_SHARE: Final = 0.35
+_CLEAR: Final = 0.5
 
 
 class QrsGate:
     """Which detected beats count as QRS complexes for asystole.
 
     All of more than `min_qrs_uv`; smaller ones only where the patient's own beats are that small, so that neither P
-    waves nor noise pass for a heart beat, and a low-voltage ECG is no asystole.
+    waves nor noise pass for a heart beat, and a low-voltage ECG is no asystole. Until the patient's beats are known,
+    clear ones of half that size count.
     """
 
     def __init__(self, min_qrs_uv: float) -> None:
@@ -43,11 +56,12 @@ class QrsGate:
         amplitude_uv = abs(beat.amplitude_uv)
         if isnan(amplitude_uv):
             return True
-        ready = len(self._own_uv) >= _OWN_BEATS // 4
         floor_uv = self._min_uv
-        if ready:
+        if len(self._own_uv) >= _OWN_BEATS // 4:
             floor_uv = min(floor_uv, _OWN_SHARE * float(np.median(self._own_uv)))
-        if amplitude_uv >= floor_uv or (not ready and beat.quality >= 0.5):
+        elif beat.quality >= _CLEAR:
+            floor_uv /= 2
+        if amplitude_uv >= floor_uv:
             self._own_uv.append(amplitude_uv)
         return amplitude_uv >= floor_uv
 
@@ -110,29 +124,32 @@ class AsystoleRule:
 class VentricularFibrillationRule:
     """Fibrillation or flutter in `confirm_s` of the last `of_s` windows of 5 s."""
 
-    def __init__(self, config: FibrillationVfConfig) -> None:
+    def __init__(self, config: VentricularFibrillationConfig) -> None:
         self._config = config
         self._detector = VentricularDetector()
-        self._votes: deque[bool] = deque(maxlen=config.of_s)
+        self._votes: deque[int | None] = deque(maxlen=config.of_s)
         self._clear = 0
 
-    def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
-        """Judge the window that ends with this second."""
+    def on_second(self, second: SignalSecond, start_ns: int, *, tachycardia: bool = False) -> Verdict:
+        """Judge the window that ends with this second; `tachycardia`: the alarm of a ventricular run is open."""
         window = self._detector.push(second.ecg_uv)
         if window is None:
             self._votes.clear()
             self._clear = 0
             return None
-        positive = window.fibrillating
-        self._votes.append(positive)
+        monomorphic = window.periodicity >= MONOMORPHIC and 60 * window.dominant_hz < MONOMORPHIC_BELOW
+        positive = window.fibrillating and not (tachycardia and monomorphic)
+        end_ns = start_ns + NS_PER_S
+        self._votes.append(end_ns if positive else None)
         self._clear = 0 if positive else self._clear + 1
-        if positive and sum(self._votes) >= self._config.confirm_s:
-            windows_s = WINDOW_S + self._config.confirm_s - 1
+        since_ns = [vote for vote in self._votes if vote is not None]
+        if positive and len(since_ns) >= self._config.confirm_s:
             per_min = 60 * window.dominant_hz
             return Finding(
                 kind="ventricular_fibrillation",
                 priority="high",
-                onset_ns=start_ns + NS_PER_S - windows_s * NS_PER_S,
+                # A window turns positive when all but its first second fibrillates.
+                onset_ns=since_ns[0] - (WINDOW_S - 1) * NS_PER_S,
                 text=f"Ventricular fibrillation or flutter, about {per_min:.0f}/min",
                 rule=FIBRILLATION,
                 value=per_min,
@@ -145,19 +162,22 @@ class VentricularFibrillationRule:
 @dataclass(frozen=True, slots=True)
 class _Seen:
     r_ns: int
-    rr_s: float
-    ventricular: bool
+    width_ms: float
+    unlike: bool
+    odd: bool
 
 
 class VentricularTachycardiaRule:
     """A run of ventricular beats at or above a rate.
 
-    Ventricular: unlike the patient's own reference beat, or wide and not quite like it. The running reference follows a
-    long tachycardia after a while, so the alarm does not end when beats look like the reference again, but when they
-    are also slower than the run was.
+    Ventricular beats are unlike the patient's own and wider. Two runs count: `run_beats` that are clearly unlike the
+    reference beat, or `odd_beats` that differ less but every one (a slow tachycardia may resemble the patient's beat in
+    one lead). The running reference follows a long tachycardia after a while, so the alarm does not end when beats look
+    like the reference again, but when they are also slower than the run was; and when they are slower than a
+    tachycardia, whatever they look like.
 
     Args:
-        config: run length and rate.
+        config: run lengths and rate.
         before: the alarm that was open before a restart.
 
     """
@@ -166,11 +186,20 @@ class VentricularTachycardiaRule:
     """Correlation below which a QRS is not the patient's own (own beats: above 0.75 in 95 of 100 on every record)."""
 
     NOT_QUITE: Final = 0.85
+    ODD: Final = 0.02
+    """How far a beat's correlation lies below the patient's usual one when it is odd."""
+
+    WIDER: Final = 1.1
+    ODD_WIDER: Final = 1.2
     SLOWER: Final = 0.85
+    SLOW_ENOUGH: Final = 0.9
 
     def __init__(self, config: VentricularTachycardiaConfig, before: AlarmChange | None = None) -> None:
         self._config = config
-        self._beats: deque[_Seen] = deque(maxlen=max(config.run_beats, config.recovered_beats))
+        longest = max(config.run_beats, config.odd_beats, config.recovered_beats)
+        self._beats: deque[_Seen] = deque(maxlen=longest)
+        self._own_width_ms: deque[float] = deque(maxlen=_OWN_BEATS)
+        self._own_corr: deque[float] = deque(maxlen=_OWN_BEATS)
         self._run_rate = before.value if before is not None and before.value is not None else 0.0
 
     def on_beat(self, beat: Beat, r_ns: int) -> Verdict:
@@ -178,31 +207,65 @@ class VentricularTachycardiaRule:
         config = self._config
         if isnan(beat.rr_s):
             self._beats.clear()
-        self._beats.append(_Seen(r_ns, beat.rr_s, self._is_ventricular(beat)))
+        self._beats.append(self._seen(beat, r_ns))
         seen = list(self._beats)
-        run = seen[-config.run_beats :]
-        if len(run) == config.run_beats and all(b.ventricular for b in run):
-            rate = 60 * (len(run) - 1) * NS_PER_S / (run[-1].r_ns - run[0].r_ns)
-            if rate >= config.rate:
+        for length, factor, clear in (
+            (config.run_beats, self.WIDER, True),
+            (config.odd_beats, self.ODD_WIDER, False),
+        ):
+            run = seen[-length:]
+            if len(run) < length or not all(b.unlike or (not clear and b.odd) for b in run):
+                continue
+            rate = _rate(run)
+            if rate >= config.rate and _is_steady(run) and self._is_wide(run, factor):
                 self._run_rate = max(rate, self._run_rate)
                 return Finding(
                     kind="ventricular_tachycardia",
                     priority="high",
                     onset_ns=run[0].r_ns,
-                    text=f"Ventricular tachycardia: {len(run)} wide beats or more at {rate:.0f}/min",
+                    text=f"Ventricular tachycardia: at least {length} wide beats at {rate:.0f}/min",
                     rule=TACHYCARDIA,
                     value=rate,
                     limit=config.rate,
                 )
         last = seen[-config.recovered_beats :]
-        if len(last) == config.recovered_beats and not any(b.ventricular for b in last):
-            rate = 60 * (len(last) - 1) * NS_PER_S / (last[-1].r_ns - last[0].r_ns)
-            if rate < max(config.rate, self.SLOWER * self._run_rate):
-                self._run_rate = 0.0
-                return Ended(f"Rhythm of {rate:.0f}/min without ventricular beats")
+        if len(last) < config.recovered_beats:
+            return None
+        rate = _rate(last)
+        own = sum(not b.odd for b in last) > len(last) // 2
+        slower = own and rate < max(config.rate, self.SLOWER * self._run_rate)
+        if slower or rate < self.SLOW_ENOUGH * config.rate:
+            self._run_rate = 0.0
+            return Ended(f"Rhythm of {rate:.0f}/min without a ventricular run")
         return None
 
-    def _is_ventricular(self, beat: Beat) -> bool:
-        if isnan(beat.reference_corr):
-            return beat.wide
-        return beat.reference_corr < self.UNLIKE or (beat.wide and beat.reference_corr < self.NOT_QUITE)
+    def _seen(self, beat: Beat, r_ns: int) -> _Seen:
+        corr, width_ms = beat.reference_corr, beat.width_ms
+        if isnan(corr):
+            return _Seen(r_ns, width_ms, unlike=beat.wide, odd=beat.wide)
+        unlike = corr < self.UNLIKE or (beat.wide and corr < self.NOT_QUITE)
+        odd = unlike
+        if len(self._own_corr) == _OWN_BEATS:
+            odd = corr < float(np.median(self._own_corr)) - self.ODD
+        if not unlike:
+            self._own_corr.append(corr)
+            if not isnan(width_ms):
+                self._own_width_ms.append(width_ms)
+        return _Seen(r_ns, width_ms, unlike=unlike, odd=odd)
+
+    def _is_wide(self, run: list[_Seen], factor: float) -> bool:
+        widths_ms = [b.width_ms for b in run if not isnan(b.width_ms)]
+        if not widths_ms or len(self._own_width_ms) < _OWN_BEATS // 4:
+            return True
+        return float(np.median(widths_ms)) >= factor * float(np.median(self._own_width_ms))
+
+
+def _is_steady(run: list[_Seen]) -> bool:
+    """Whether no interval is twice another: a run, not the chance detections of a fibrillation or of noise."""
+    intervals = [after.r_ns - before.r_ns for before, after in pairwise(run)]
+    return max(intervals) < MAX_INTERVAL_RATIO * max(1, min(intervals))
+
+
+def _rate(run: list[_Seen]) -> float:
+    """Rate of a run in beats a minute."""
+    return 60 * (len(run) - 1) * NS_PER_S / max(1, run[-1].r_ns - run[0].r_ns)

@@ -69,7 +69,7 @@ class News2:
 
 def rounded(value: float, step: Decimal = _WHOLE) -> Decimal:
     """Round half up to whole units or to `step`, as a person reading the display does (20.5 -> 21, 35.05 -> 35.1)."""
-    return Decimal(repr(value)).quantize(step, rounding=ROUND_HALF_UP)
+    return Decimal(repr(float(value))).quantize(step, rounding=ROUND_HALF_UP)
 
 
 def respiration_points(value: float) -> int:

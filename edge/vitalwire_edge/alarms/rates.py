@@ -12,6 +12,8 @@ LONG_MEAN: Final = 8
 SHORT_MEAN: Final = 4
 SHORT_MEAN_BELOW: Final = 50.0
 STALE_S: Final = 8.0
+PAUSE_S: Final = 4.0
+"""An interval this long has its own alarm; a mean over it says nothing about the rate after it."""
 
 
 class HeartRate:
@@ -26,8 +28,8 @@ class HeartRate:
         self._last_ns: int | None = None
 
     def add(self, rr_s: float, r_ns: int) -> None:
-        """Take a beat; rr_s is NaN after a gap, which starts anew."""
-        if rr_s != rr_s:  # noqa: PLR0124 - NaN
+        """Take a beat; rr_s is NaN after a gap, which starts anew, and so does a pause that is asystole."""
+        if not rr_s < PAUSE_S:
             self._rr_s.clear()
         else:
             self._rr_s.append(rr_s)

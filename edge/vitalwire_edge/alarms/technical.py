@@ -1,10 +1,12 @@
 """Technical alarms: lead off, ECG that cannot be analysed, a silent device, a low battery."""
 
+from collections import deque
+from itertools import pairwise
 from typing import Final
 
 from vitalwire_edge.alarms.change import NS_PER_S, Ended, Finding, Hold, Verdict
 from vitalwire_edge.alarms.config import TechnicalConfig
-from vitalwire_edge.signal.chain import SignalSecond
+from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.wire.messages import Priority
 
 LEAD_OFF: Final = "lead_off/1"
@@ -13,6 +15,8 @@ SILENT: Final = "device_silent/1"
 BATTERY: Final = "battery_low/1"
 
 SECOND_NS: Final = NS_PER_S
+READABLE_BEATS: Final = 6
+READABLE_QUALITY: Final = 0.6
 
 
 class LeadOffRule:
@@ -58,19 +62,39 @@ class UnanalysableRule:
 
     A bucket that fills by one each second that cannot be analysed and empties by one each other second: raised when it
     is full, ended when it is empty, so neither single bad seconds nor single good ones count. Seconds with the lead off
-    have their own alarm, and a flat line with the lead on is asystole.
+    have their own alarm, and a flat line with the lead on is asystole. A steady row of clear QRS complexes can be read
+    even where the quality index is low because they no longer look like the patient's reference beat.
     """
 
     def __init__(self, config: TechnicalConfig, *, is_open: bool) -> None:
         self._full = config.unanalysable_s
+        self._clear_ns: deque[int] = deque(maxlen=READABLE_BEATS)
         self._level = self._full if is_open else 0.0
         self._onset_ns = 0
+
+    def on_beat(self, beat: Beat, r_ns: int) -> None:
+        """Take one beat."""
+        if beat.quality >= READABLE_QUALITY:
+            self._clear_ns.append(r_ns)
+        else:
+            self._clear_ns.clear()
+
+    def reset(self) -> None:
+        """Start anew: until now another alarm told what is wrong with the ECG."""
+        self._level = 0.0
+
+    def _is_readable(self, end_ns: int) -> bool:
+        if len(self._clear_ns) < READABLE_BEATS or end_ns - self._clear_ns[-1] > 2 * NS_PER_S:
+            return False
+        intervals = [after - before for before, after in pairwise(self._clear_ns)]
+        return max(intervals) < 2 * min(intervals)
 
     def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
         """Judge one second."""
         if second.lead_off:
             return None
-        if second.analysable or (second.valid and second.flat):
+        readable = second.analysable or second.flat or self._is_readable(start_ns + SECOND_NS)
+        if second.valid and readable:
             self._level = max(0.0, self._level - 1)
             return Ended("ECG can be analysed again") if self._level == 0 else None
         if self._level == 0:

@@ -26,6 +26,8 @@ MAX_FILLED_GAP_S: Final = 60
 """Seconds that are wholly inside a gap are reported up to this long; after that the seconds jump."""
 
 WIDE_MS: Final = 120.0
+_WIDER: Final = 1.4
+_UNLIKE: Final = 0.8
 SECOND_LAG: Final = 75
 """Analysis samples (300 ms) after a second's end at which it is final: every beat in it has been decided by then."""
 
@@ -52,7 +54,7 @@ class Beat:
         width_ms: QRS width estimate; NaN where samples around it are missing.
         quality: 0..1, how far the QRS stands above the detector's noise level.
         reference_corr: correlation of the QRS with the patient's running reference beat; NaN until there is one.
-        wide: the QRS is at least 120 ms wide, or much wider than and unlike the reference: perhaps ventricular.
+        wide: the QRS is at least 120 ms wide, or unlike the reference and 40 % wider: perhaps ventricular. A hint.
         decision_ms: from the R peak to the device sample with which it was decided.
 
     """
@@ -142,11 +144,11 @@ class EcgChain:
         self._fs_hz = fs_hz
         self._full_scale_uv = full_scale_uv
         self.reference = RunningReference()
+        self._reference_width_ms = nan
         self._resampler = ResamplerBank(1, fs_hz=fs_hz)
         self._plan = self._resampler.plan
         self._qrs = QrsBank(1, delay_ms=self._plan.delay_ms(fs_hz))
         self._next_sample: int | None = None
-        self._last_beat_sample = -1
 
     @property
     def next_sample(self) -> int | None:
@@ -289,7 +291,7 @@ class EcgChain:
                 width_ms=width,
                 quality=min(1.0, max(0.0, (1.0 - ratio) / 0.6)),
                 reference_corr=corr,
-                wide=width >= WIDE_MS,
+                wide=width >= WIDE_MS or (corr < _UNLIKE and width >= _WIDER * self._reference_width_ms),
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
             )
         )
@@ -304,6 +306,8 @@ class EcgChain:
             return
         out.windows.append(BeatWindow(sample=sample, ecg_uv=window, reference=self.reference.current))
         self.reference.add(window)
+        if self.reference.current is not None:
+            self._reference_width_ms = qrs_width_ms(self.reference.current.beat_uv, BEFORE)
 
     def _take_second(self, out: ChainOutput) -> None:
         first = self._second * ANALYSIS_HZ

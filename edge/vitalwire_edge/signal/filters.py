@@ -64,6 +64,16 @@ def _condition(
         total = 0.0
         for k in range(length):
             total += taps[k] * ring[pos + k]
+        centre = ring[pos + length // 2]
+        if total != total and centre == centre:  # noqa: PLR0124
+            total = 0.0
+            weight = 0.0
+            for k in range(length):
+                v = ring[pos + k]
+                if v == v:  # noqa: PLR0124
+                    total += taps[k] * v
+                    weight += taps[k]
+            total /= weight
         out[i] = total
     state[4] = pos
 
@@ -73,7 +83,8 @@ class MonitorFilter:
 
     High-pass: second-order Butterworth, settled on the first sample after a gap. Low-pass: linear-phase FIR (Kaiser),
     at -6 dB at 40 Hz, more than 30 dB down at 60 Hz; its delay is compensated, so sample i of the output stands for the
-    time of input sample i - `LOOK_AHEAD`. A NaN gives NaN wherever the low-pass touches it, and a settled restart.
+    time of input sample i - `LOOK_AHEAD`. A NaN gives NaN at its own place and a settled restart after it; beside it
+    the low-pass uses the samples that are there, with their weights renormalised.
     """
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Per analysis sample (250 Hz):
 
-1. **Envelope.** The magnitude of a complex wavelet (Gabor/Morlet, centre 18 Hz, sigma 18 ms, 25 taps, no response to a
+1. **Envelope.** The magnitude of a complex wavelet (Gabor/Morlet, centre 16 Hz, sigma 20 ms, 25 taps, no response to a
    constant). The quadrature pair makes the envelope independent of the QRS polarity and shape, so it needs no
    squaring and no moving-window integration: this is the Hilbert envelope of Benitez et al. (Comput. Biol. Med. 31,
    2001) in the band that Elgendi et al. (PLoS ONE 8(9), 2013) found best, kept linear as in Hamilton & Tompkins (IEEE
@@ -10,19 +10,20 @@ Per analysis sample (250 Hz):
 2. **Candidate.** A local maximum that no larger one follows within the *hold* (up to 200 ms). The hold is what is left
    of the 300 ms after all delays, so P waves and precursors lose against the QRS that follows them. After a beat there
    are 192 ms of refractory time (Pan & Tompkins: 200 ms); a clearly larger maximum may break it from 152 ms on.
-3. **Threshold** ``noise + k * (signal - noise)``. Signal is a low rank of the last 8 beats' envelopes (a low rank
+3. **Threshold** ``noise + k * (signal - noise)``. Signal is a low rank of the last 12 beats' envelopes (a low rank
    instead of Hamilton's mean or median, so that large ectopic beats in bigeminy do not hide the normal ones), noise a
-   high rank of the last 8 rejected candidates. k is high during the T wave, whose end scales with the square root of
-   the RR interval (Bazett), lower until the expected beat, and falls further when that is overdue. The falling
-   threshold stands in for Pan & Tompkins' search-back (compare Christov, Biomed. Eng. Online 3:28, 2004): nothing is
-   ever decided late. After two silent intervals everything decays towards the floor, so that a burst of large
-   artefacts cannot deafen the detector.
+   high rank of the last 12 rejected candidates. k grows with the noise, is high during the T wave, whose end scales
+   with the square root of the RR interval (Bazett), low until the expected beat, and falls further when that is
+   overdue. The falling threshold stands in for Pan & Tompkins' search-back (compare Christov, Biomed. Eng. Online
+   3:28, 2004): nothing is ever decided late. After two silent intervals (at least 2 s) it halves every second towards
+   the floor, and a beat that needed this decay starts the levels anew, so that a burst of large artefacts cannot
+   deafen the detector.
 4. **P waves.** The level of what comes 100-320 ms before accepted beats is tracked, and a candidate must exceed it with
    a margin. A beat that is soon followed by a much larger one was such a precursor: it has been reported and stays
    reported, but it moves to the noise, and the next interval reaches back to the beat before it.
 5. **R peak.** The largest deflection within 44 ms of the envelope's maximum, to a fraction of a sample.
 
-The floor is the envelope of a QRS of about 0.15 mV, which IEC 60601-2-27 (201.12.1.101.15) lets a monitor ignore.
+The floor is the envelope of a QRS of about 0.13 mV; IEC 60601-2-27 lets a monitor ignore less than 0.15 mV.
 NaN is a missing sample: the stream forgets everything and starts anew with the next finite one.
 """
 
@@ -37,13 +38,13 @@ from vitalwire_edge.signal.resample import ANALYSIS_HZ
 
 MAX_DECISION_MS: Final = 300.0
 
-_CENTRE_HZ: Final = 18.0
-_SIGMA_S: Final = 0.018
+_CENTRE_HZ: Final = 16.0
+_SIGMA_S: Final = 0.020
 _HALF: Final = 12
 _SEARCH: Final = 11
 _MAX_HOLD: Final = 50
 _RING: Final = 128
-_HISTORY: Final = 8
+_HISTORY: Final = 12
 
 _REFRACTORY: Final = 48
 _REFRACTORY_MIN: Final = 38
@@ -51,16 +52,17 @@ _REFRACTORY_BREAK: Final = 1.2
 _SIGNAL_RANK: Final = 0.45
 _NOISE_RANK: Final = 0.85
 _K_T_WAVE: Final = 0.5
-_K_EXPECTED: Final = 0.17
+_K_EXPECTED: Final = 0.14
+_K_NOISY: Final = 0.2
 _K_OVERDUE: Final = 0.12
 _T_WAVE_S: Final = 0.34
 _T_WAVE_FALL: Final = 25.0
 _RR_START: Final = 200.0
 _RR_MIN: Final = 75.0
 _RR_MAX: Final = 400.0
-_START_UV: Final = 100.0
+_START_UV: Final = 80.0
 _START_NOISE: Final = 2.0
-_FLOOR_UV: Final = 60.0
+_FLOOR_UV: Final = 45.0
 _DECAY_AFTER: Final = 500.0
 _DECAY_HALF: Final = 250.0
 _PRECURSOR_MIN: Final = 25
@@ -176,8 +178,8 @@ def _noise_level(state: _State, s: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _threshold(state: _State, s: int, at: int, noise: float) -> float:
-    """Return the level a candidate at index ``at`` must exceed to be a beat."""
+def _threshold(state: _State, s: int, at: int, noise: float) -> tuple[float, float]:
+    """Return the level a candidate at index ``at`` must exceed to be a beat, and the same before any decay."""
     beats = state.integers[s, _BEATS]
     since = float(at - state.integers[s, _LAST])
     rr = _RR_START
@@ -197,12 +199,11 @@ def _threshold(state: _State, s: int, at: int, noise: float) -> float:
             overdue = min(max(since / rr - 1.0, 0.0), 1.0)
             k = _K_EXPECTED + (_K_OVERDUE - _K_EXPECTED) * overdue
         noise = min(noise, signal)
+        k = min(k + _K_NOISY * noise / signal, max(k, _K_T_WAVE))
         limit = noise + k * (signal - noise)
         limit = max(limit, min(_P_MARGIN * state.floats[s, _P_UV], _P_MOST * signal))
-    silent = since - max(2.0 * rr, _DECAY_AFTER)
-    if silent > 0.0:
-        limit *= 0.5 ** (silent / _DECAY_HALF)
-    return max(limit, _FLOOR_UV)
+    silent = max(since - max(2.0 * rr, _DECAY_AFTER), 0.0)
+    return max(limit * 0.5 ** (silent / _DECAY_HALF), _FLOOR_UV), limit
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -226,8 +227,11 @@ def _r_offset(ring: NDArray[np.float64], base: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _learn_beat(state: _State, s: int, at: int, level: float, position: float) -> float:
-    """Take an accepted beat into the state; return its interval to the beat before, NaN for the first."""
+def _learn_beat(state: _State, s: int, at: int, level: float, position: float, relearn: bool) -> float:
+    """Take an accepted beat into the state; return its interval to the beat before, NaN for the first.
+
+    With ``relearn`` the levels so far have proved wrong and are forgotten.
+    """
     ints = state.integers[s]
     floats = state.floats[s]
     beats = ints[_BEATS]
@@ -247,6 +251,10 @@ def _learn_beat(state: _State, s: int, at: int, level: float, position: float) -
     if beats > 0:
         interval = position - floats[_LAST_R]
         state.rr[s, (beats - 1) % _HISTORY] = at - ints[_LAST]
+    if relearn:
+        beats = 0
+        ints[_NOISES] = 0
+        floats[_P_UV] = 0.0
     state.signal[s, beats % _HISTORY] = level
     ints[_BEFORE_LAST] = ints[_LAST]
     floats[_BEFORE_LAST_R] = floats[_LAST_R]
@@ -310,9 +318,10 @@ def _detect(
             ints[_PENDING] = -1
             level = floats[_PENDING_UV]
             noise = _noise_level(state, s)
-            if level > _threshold(state, s, at, noise):
+            limit, undecayed = _threshold(state, s, at, noise)
+            if level > limit:
                 position = at + _r_offset(ring, pos + _RING - 1 - (t - at))
-                events.rr[s, found] = _learn_beat(state, s, at, level, position)
+                events.rr[s, found] = _learn_beat(state, s, at, level, position, level <= undecayed)
                 events.position[s, found] = position
                 events.decided[s, found] = t
                 events.level_uv[s, found] = level
@@ -343,7 +352,8 @@ class QrsBank:
     """
 
     def __init__(self, n_streams: int, *, delay_ms: float = 0.0, first_index: int = 0) -> None:
-        budget = int((MAX_DECISION_MS - delay_ms) * ANALYSIS_HZ / 1000.0) - _HALF - _SEARCH - 1
+        # The R peak may lie up to half a sample beyond the search.
+        budget = int((MAX_DECISION_MS - delay_ms) * ANALYSIS_HZ / 1000.0 - _HALF - _SEARCH - 0.5)
         if budget < _PRECURSOR_MIN:
             raise LookAheadError(
                 f"{delay_ms:.0f} ms of delay leave no time to decide within {MAX_DECISION_MS:.0f} ms; "

@@ -107,7 +107,7 @@ def quality_index(
 
     """
     p_share, base_share = band_shares(raw_uv)
-    terms = [_ramp(p_share, 0.25, 0.5), _ramp(base_share, 0.3, 0.8)]
+    terms = [_ramp(p_share, 0.15, 0.4), _ramp(base_share, 0.2, 0.7)]
     if noise_ratios and since_beat_s <= CONTEXT_S:
         terms.append(_ramp(float(np.median(noise_ratios)), 0.75, 0.35))
         known = [c for c in correlations if c == c]  # noqa: PLR0124 - NaN test

@@ -5,7 +5,8 @@ sample ``m`` stands for the device position ``m * down / up`` (in device samples
 the device rate over `ANALYSIS_HZ`. So a position on the grid needs no history to be mapped back, and two streams that
 start anywhere give the same grid.
 
-A missing sample is NaN and every output whose support touches it is NaN: nothing is interpolated over a gap.
+A missing sample is NaN, and so is the output where the nearest device sample is missing: nothing is interpolated over a
+gap. At its edges the filter uses the samples that are there, with their weights renormalised.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_PHASES: Final = 1000
 
 _ATTENUATION_DB: Final = 50.0
 _PASS_HZ: Final = 45.0
+_MIN_WEIGHT: Final = 0.4
 
 
 class SampleRateError(ValueError):
@@ -51,8 +53,8 @@ class ResamplePlan:
     taps: NDArray[np.float64]
 
     def delay_ms(self, fs_hz: float) -> float:
-        """Return the longest wait of an output for its last device sample at the device rate fs_hz."""
-        return self.after * 1000.0 / fs_hz
+        """Return the longest wait of an output for its last device sample, and half a sample for rounding to one."""
+        return (self.after + 0.5) * 1000.0 / fs_hz
 
     def first_output(self, sample: int) -> int:
         """Return the first analysis index whose position is at or after device ``sample``."""
@@ -108,6 +110,18 @@ def resample_plan(fs_hz: float) -> ResamplePlan:
     return ResamplePlan(up=up, down=down, before=half - 1, after=half, taps=np.ascontiguousarray(taps))
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _known_only(x: NDArray[np.float32], taps: NDArray[np.float64]) -> float:
+    """Return the mean of the samples that are there, weighted by their taps; NaN where too little is there."""
+    total = 0.0
+    weight = 0.0
+    for k in range(taps.shape[0]):
+        if x[k] == x[k]:
+            total += taps[k] * x[k]
+            weight += taps[k]
+    return total / weight if weight >= _MIN_WEIGHT else np.nan
+
+
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
 def _polyphase(
     x: NDArray[np.float32],
@@ -129,6 +143,9 @@ def _polyphase(
             total = 0.0
             for k in range(length):
                 total += taps[phase, k] * x[s, base + k]
+            nearest = base + before + (1 if 2 * phase > up else 0)
+            if total != total and x[s, nearest] == x[s, nearest]:  # noqa: PLR0124 - the cheapest NaN tests
+                total = _known_only(x[s, base : base + length], taps[phase])
             out[s, j] = total
 
 

@@ -54,6 +54,7 @@ class TcpSource:
         self._max = max_connections
         self._idle_close_s = idle_close_s
         self._selector = selectors.DefaultSelector()
+        self._listener: socket.socket | None = None
         self._channels: set[TcpChannel] = set()
         self._stop = threading.Event()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -68,19 +69,20 @@ class TcpSource:
         """Listen. Raises `SourceError` when the address cannot be had."""
         try:
             family, _, _, _, address = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0]
-            self._listener = socket.socket(family, socket.SOCK_STREAM)
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._listener.bind(address)
-            self._listener.listen(_BACKLOG)
+            self._listener = listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
         except OSError as error:
+            self._release()
             raise SourceError(
                 f"cannot listen for wearables on {self._host}:{self._port} ({error.strerror}): "
                 f"stop what holds the port or choose another with --listen host:port"
             ) from error
-        self._listener.setblocking(False)
-        host, port = self._listener.getsockname()[:2]
+        listener.setblocking(False)
+        host, port = listener.getsockname()[:2]
         self.address = str(host), int(port)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wake_in, selectors.EVENT_READ)
         self._thread.start()
 
@@ -100,7 +102,7 @@ class TcpSource:
         """Make the thread look around."""
         try:
             self._wake_out.send(b"\0")
-        except (BlockingIOError, OSError):
+        except OSError:
             # Full means that it wakes anyway; closed means that it has ended.
             return
 
@@ -114,8 +116,12 @@ class TcpSource:
         finally:
             for channel in list(self._channels):
                 self._end(channel, "gateway stopping")
-            self._listener.close()
-            self._selector.close()
+            self._release()
+
+    def _release(self) -> None:
+        for part in (self._listener, self._selector, self._wake_in, self._wake_out):
+            if part is not None:
+                part.close()
 
     def _turn(self) -> None:
         if not self._inbox.has_room:
@@ -139,6 +145,7 @@ class TcpSource:
                 self._end(channel, "silent")
 
     def _accept(self) -> None:
+        assert self._listener is not None
         try:
             connection, peer = self._listener.accept()
         except OSError as error:

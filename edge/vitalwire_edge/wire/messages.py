@@ -17,6 +17,9 @@ from vitalwire_edge.wire.topics import Stream
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding hostile bytes may raise: besides its own errors msgspec lets these two through."""
+
 
 class MessageError(ValueError):
     """A payload is not the message its topic promises, or breaks one of its bounds."""
@@ -85,13 +88,14 @@ class VitalsMessage(_Packed, frozen=True, tag="v"):
 class BeatMark(msgspec.Struct, frozen=True, array_like=True):
     """One heart beat: time of its R peak, interval to the one before (None after a gap), what it looked like.
 
+    Amplitude and width are None where noise or a gap did not let them be measured.
     `wide` says that the QRS is wider than, and unlike, the patient's own reference beat.
     """
 
     r_ns: int
     rr_ms: float | None
-    amplitude_uv: float
-    width_ms: float
+    amplitude_uv: float | None
+    width_ms: float | None
     quality: float
     wide: bool
 
@@ -276,7 +280,7 @@ def decode_data(payload: bytes) -> DataMessage:
         raise MessageError(f"message of {len(payload)} bytes: at most {MAX_MESSAGE_BYTES}")
     try:
         message: DataMessage = _unpack_data.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a data message: {error}") from error
     _check_bounds(message)
     return message
@@ -322,7 +326,7 @@ def decode_json(payload: bytes, kind: type[_M]) -> _M:
         raise MessageError(f"message of {len(payload)} bytes: at most {MAX_MESSAGE_BYTES}")
     try:
         return msgspec.json.decode(payload, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a {kind.__name__}: {error}") from error
 
 
@@ -335,7 +339,7 @@ def unseal(key: bytes, topic: str, sealed: bytes) -> bytes:
     """Payload of `sealed`. Raises `MessageError` when it was not made with `key` for `topic`."""
     try:
         envelope = _unpack_sealed.decode(sealed)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a sealed message: {error}") from error
     if not hmac.compare_digest(envelope.mac, _mac(key, topic, envelope.payload)):
         raise MessageError(f"sealed message on {topic}: wrong key")
@@ -355,5 +359,5 @@ def decode_committed(payload: bytes) -> Committed:
     """Committed ranges of an unsealed payload. Raises `MessageError`."""
     try:
         return msgspec.msgpack.decode(payload, type=Committed)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a committed message: {error}") from error

@@ -14,6 +14,8 @@ from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_sim.demo.processes import ProcessError
 from vitalwire_sim.demo.report import build_report, print_report
 from vitalwire_sim.demo.run import Demo, Plan
+from vitalwire_sim.recordings.locate import first_ecg
+from vitalwire_sim.recordings.recording import RecordingError
 from vitalwire_sim.scenario import ScenarioError, load
 
 app = typer.Typer(
@@ -35,7 +37,10 @@ def demo(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(envvar="VITALWIRE_DATA", help="Folder of recordings that a scenario may name."),
+        typer.Option(
+            envvar="VITALWIRE_DATA",
+            help="Replay the first ECG in this folder (WFDB, EDF or CSV) instead of the one that comes along.",
+        ),
     ] = None,
     web_port: Annotated[
         int | None, typer.Option(help="Port of the live page; default: 8800 if it is free.")
@@ -48,8 +53,11 @@ def demo(
     stop = stop_on_signals()
     try:
         script = load(scenario)
-    except ScenarioError as error:
+        recording = first_ecg(data) if data is not None else None
+    except (ScenarioError, RecordingError) as error:
         raise ConfigError(str(error)) from error
+    if recording is not None:
+        console.print(f"replaying {recording}")
     with ExitStack() as stack:
         folder = work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitalwire-demo-")))
         if work_dir is not None:
@@ -64,7 +72,7 @@ def demo(
             folder=folder,
             browser=browser,
             web_port=web_port,
-            data=data,
+            recording=recording,
         )
         try:
             evidence = Demo(plan, console.print, stop).run()

@@ -82,6 +82,7 @@ class Truth(msgspec.Struct, frozen=True):
 
     start: truth.Start
     episodes: list[truth.EpisodeStart]
+    cut: set[tuple[str, int]]
     end: truth.End | None
 
     def explains(self, kind: str, at_ns: int) -> bool:
@@ -175,7 +176,10 @@ def _truth(path: Path) -> Truth:
         raise truth.TruthError(f"truth file {path}: the wearable never started")
     ends = [r for r in records if isinstance(r, truth.End)]
     return Truth(
-        starts[0], [r for r in records if isinstance(r, truth.EpisodeStart)], ends[-1] if ends else None
+        start=starts[0],
+        episodes=[r for r in records if isinstance(r, truth.EpisodeStart)],
+        cut={(r.kind, r.start_ns) for r in records if isinstance(r, truth.EpisodeEnd) and r.cut},
+        end=ends[-1] if ends else None,
     )
 
 
@@ -210,6 +214,9 @@ def _episodes(device: Truth, alarms: list[dict[str, Any]]) -> Iterator[EpisodeRe
         found = next(
             (a for a in own if a["kind"] in episode.expects and covers(episode, a["raised_ns"])), None
         )
+        if found is None and (episode.kind, episode.at_ns) in device.cut:
+            # Somebody ended the run before the episode was over; nothing can be said about it.
+            continue
         yield EpisodeReport(
             device=device.start.device,
             kind=episode.kind,

@@ -16,6 +16,7 @@ from typing import Final
 
 from vitalwire_sim.demo.processes import Child, ProcessError, answers, fetch_json, run_command
 from vitalwire_sim.demo.relay import Relay
+from vitalwire_sim.recordings.locate import TOY
 from vitalwire_sim.scenario import CloudRestart, LinkLoss, Scenario
 
 _START_S: Final = 60.0
@@ -30,7 +31,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for. `seconds` None runs until it is interrupted."""
+    """What was asked for.
+
+    `seconds` None runs until it is interrupted. `recording` is replayed in place of the one that comes along.
+    """
 
     scenario_name: str
     scenario: Scenario
@@ -39,7 +43,7 @@ class Plan:
     folder: Path
     browser: bool
     web_port: int | None = None
-    data: Path | None = None
+    recording: Path | None = None
 
 
 @dataclass(slots=True)
@@ -87,7 +91,7 @@ class Demo:
             self._play(cloud, wearables, start_ns)
             self._finish(wearables, gateways, cloud)
             self.evidence.audit = json.loads(
-                run_command(["cloud", "audit", "--json", "--data-dir", str(self._data_dir)])
+                run_command(["cloud", "audit", "--json", "--values", "--data-dir", str(self._data_dir)])
             )
             with self._noting_problems():
                 broker.stop()
@@ -157,6 +161,7 @@ class Demo:
                     *("--counters", str(counters)),
                     *("--set", f"key_file={self._keys / name}.key"),
                     *("--set", "clock.trust_system=true"),
+                    *("--set", "telemetry.simulated=true"),
                 ],
             )
             gateway.start()
@@ -169,6 +174,7 @@ class Demo:
     def _wearable(self, device: str, gateway_address: str, start_ns: int) -> Child:
         plan = self._plan
         truth = plan.folder / f"{device}.truth.jsonl"
+        replaces = plan.recording is not None and plan.scenario.device(device).recording == TOY
         self.evidence.truth_files.append(truth)
         return self._child(
             device,
@@ -182,7 +188,7 @@ class Demo:
                 *("--seed", str(plan.seed)),
                 *("--start-at", str(start_ns)),
                 *(("--seconds", str(plan.seconds)) if plan.seconds is not None else ()),
-                *(("--data", str(plan.data)) if plan.data is not None else ()),
+                *(("--recording", str(plan.recording)) if replaces else ()),
             ],
         )
 

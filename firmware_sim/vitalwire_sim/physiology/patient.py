@@ -107,10 +107,11 @@ def heart_of(patient: Patient, rng: np.random.Generator) -> Heart:
     normal = BeatShape(offset, width, height, stretch)
     sign = 1.0 if rng.random() < 0.6 else -1.0
     wide = rng.normal(1.0, 0.06)
+    # Slurred up, notched on the way down, 140 to 180 ms, repolarised the other way.
     ectopic = BeatShape(
-        np.array([-0.050, 0.0, 0.052, 0.300]) * np.array([wide, 1, wide, 1]),
-        np.array([0.026, 0.034, 0.026, 0.060]) * wide,
-        np.array([0.35, 1.45, 0.30, -0.48]) * sign * gain * rng.normal(1.0, 0.08),
-        np.array([0, 0, 0, 0.5]),
+        np.array([-0.036, 0.0, 0.034, 0.066, 0.280]) * np.array([wide, 1, wide, wide, 1]),
+        np.array([0.015, 0.019, 0.016, 0.013, 0.055]) * wide,
+        np.array([0.45, 1.35, 0.45, -0.22, -0.42]) * sign * gain * rng.normal(1.0, 0.08),
+        np.array([0, 0, 0, 0, 0.5]),
     )
     return Heart(normal, BeatShape(offset[1:], width[1:], height[1:], stretch[1:]), ectopic)

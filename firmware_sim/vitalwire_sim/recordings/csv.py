@@ -7,6 +7,7 @@ recorded.
 
 import csv
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,25 +26,47 @@ _UNIT: Final = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    fs_hz: float
+    columns: tuple[tuple[int, str, str], ...]
+    """Index, name and unit of each signal."""
+
+
 def read_csv(path: Path, channel: str | None) -> Recording:
     """One column of `path`. Raises `RecordingError`."""
     source = f"CSV file {path}"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            header = [cell.strip() for cell in next(rows, [])]
-            first = next(rows, [])
-        if len(first) < 1 or len(header) < 1:
-            raise RecordingError(f"{source}: holds no header row and samples")
-        fs_hz, skip = _rate(path, header, first, source)
-        names = [_named(cell)[0] for cell in header]
-        offered = [index for index in range(len(names)) if index not in skip]
-        index = offered[choose([names[i] for i in offered], channel, source=source)]
-        unit = _named(header[index])[1]
-        uv = _column(path, index) * microvolts_per(unit, source=source, channel=names[index])
+        layout = _layout(path, source)
+        index, name, unit = layout.columns[
+            choose([name for _, name, _ in layout.columns], channel, source=source)
+        ]
+        uv = _column(path, index) * microvolts_per(unit, source=source, channel=name)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{source}: {error}") from error
-    return Recording(name=path.stem, lead=names[index], fs_hz=fs_hz, uv=uv)
+    return Recording(name=path.stem, lead=name, fs_hz=layout.fs_hz, uv=uv)
+
+
+def describe_csv(path: Path) -> tuple[float, tuple[tuple[str, str], ...], int]:
+    """Rate in Hz, (name, unit) of each signal, and rows of `path`. Raises `RecordingError` or `OSError`."""
+    layout = _layout(path, f"CSV file {path}")
+    with path.open("rb") as file:
+        rows = sum(1 for line in file if line.strip()) - 1
+    return layout.fs_hz, tuple((name, unit) for _, name, unit in layout.columns), rows
+
+
+def _layout(path: Path, source: str) -> _Layout:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        header = [cell.strip() for cell in next(rows, [])]
+        first = next(rows, [])
+    if not first or not header:
+        raise RecordingError(f"{source}: holds no header row and samples")
+    fs_hz, skip = _rate(path, header, first, source)
+    columns = tuple((i, *_named(cell)) for i, cell in enumerate(header) if i not in skip)
+    if not columns:
+        raise RecordingError(f"{source}: holds no column but the time")
+    return _Layout(fs_hz, columns)
 
 
 def _rate(path: Path, header: list[str], first: list[str], source: str) -> tuple[float, set[int]]:

@@ -42,6 +42,18 @@ def open_recording(name: str, *, data: Path | None = None, channel: str | None =
             return read_wfdb(path, channel)
 
 
+def first_ecg(folder: Path) -> Path:
+    """First recording below `folder`, by name, that holds an ECG. Raises `RecordingError` when there is none."""
+    suffixes = {".hea", ".edf", ".csv"}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes):
+        try:
+            open_recording(str(path.absolute()))
+        except RecordingError:
+            continue
+        return path.absolute()
+    raise RecordingError(f"no ECG below {folder}: put a WFDB record (.hea), .edf or .csv file there")
+
+
 def find(name: str, data: Path | None) -> Path:
     """File of `name` (the header of a WFDB record). Raises `RecordingError` that lists where it was looked for."""
     tried = []

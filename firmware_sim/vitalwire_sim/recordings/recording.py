@@ -8,6 +8,9 @@ import numpy as np
 from vitalwire_sim.physiology.body import Strip, TrueBeat
 from vitalwire_sim.physiology.patient import Floats
 
+BEAT_SYMBOLS: Final = frozenset("NLReojAaJSVEFfQ/!rnB?")
+"""MIT-BIH annotation symbols that stand for a beat."""
+
 
 class RecordingError(ValueError):
     """A recording cannot be used; the message names the file, what is wrong and the fix."""

@@ -9,9 +9,8 @@ import wfdb
 from vitalwire_sim.physiology.body import TrueBeat
 from vitalwire_sim.physiology.patient import Floats
 from vitalwire_sim.recordings.leads import choose, microvolts_per
-from vitalwire_sim.recordings.recording import Recording, RecordingError
+from vitalwire_sim.recordings.recording import BEAT_SYMBOLS, Recording, RecordingError
 
-BEAT_SYMBOLS = frozenset("NLReojAaJSVEFfQ/!rnB?")
 _ANNOTATORS = ("atr", "ari", "qrs")
 _MAX_SAMPLES = 50_000_000
 """400 MB of float64; longer records are read by naming a segment."""

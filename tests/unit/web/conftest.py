@@ -22,7 +22,7 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
                 bed.second(start_ns + second * SECOND_NS)
     ward.start_ns = start_ns
     yield ward
-    ward.store.close()
+    ward.close()
 
 
 @pytest.fixture

@@ -62,9 +62,7 @@ def test_vitals_beats_and_rollups_come_from_the_store(client: TestClient, ward: 
     ]
     beats = ask_range(client, "/api/v1/devices/chest-2/beats", ward.start_ns, end_ns).json()
     assert len(beats) > 5
-    assert [b["r_ns"] for b in beats] == [
-        b.r_ns for b in ward.store.beats("chest-2", ward.start_ns, end_ns)
-    ]
+    assert [b["r_ns"] for b in beats] == [b.r_ns for b in ward.store.beats("chest-2", ward.start_ns, end_ns)]
     hour_ns = 3600 * SECOND_NS
     rollups = ask_range(
         client, "/api/v1/devices/chest-2/rollups", ward.start_ns - hour_ns, end_ns + hour_ns
@@ -112,9 +110,7 @@ def test_no_range_is_unbounded(client: TestClient, path: str, most_s: int) -> No
         ("/api/v1/alarms?limit=100000", 400, "limit"),
     ],
 )
-def test_a_problem_names_the_thing_and_the_fix(
-    client: TestClient, path: str, status: int, said: str
-) -> None:
+def test_a_problem_names_the_thing_and_the_fix(client: TestClient, path: str, status: int, said: str) -> None:
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -124,9 +120,9 @@ def test_a_problem_names_the_thing_and_the_fix(
 
 
 def test_alarms_open_and_all_newest_first(client: TestClient, ward: Ward) -> None:
-    ward.alarm("chest-1", "bradycardia", "medium", "Bradycardia", raised_ns=1)
-    ward.alarm("chest-1", "asystole", "high", "Asystole", raised_ns=3)
-    ward.alarm("chest-2", "lead_off", "low", "Lead off", raised_ns=2, state="cleared")
+    ward.alarm("chest-1", "bradycardia", "medium", "Bradycardia", at_ns=10**18)
+    ward.alarm("chest-1", "asystole", "high", "Asystole", at_ns=10**18 + 3 * SECOND_NS)
+    ward.end(ward.alarm("chest-2", "lead_off", "low", "Lead off", at_ns=10**18 + 2 * SECOND_NS))
     assert [alarm["kind"] for alarm in client.get("/api/v1/alarms").json()] == ["asystole", "bradycardia"]
     everything = client.get("/api/v1/alarms", params={"open": "false"}).json()
     assert [alarm["kind"] for alarm in everything] == ["asystole", "lead_off", "bradycardia"]
@@ -180,7 +176,7 @@ def test_acknowledge_of_an_unknown_alarm_is_refused(client: TestClient) -> None:
 
 
 def test_acknowledge_of_an_alarm_that_is_over_is_refused(client: TestClient, ward: Ward) -> None:
-    alarm = ward.alarm("chest-1", "asystole", "high", "Asystole", state="cleared")
+    alarm = ward.end(ward.alarm("chest-1", "bradycardia", "medium", "Bradycardia"))
     over = client.post(f"/api/v1/alarms/{alarm.alarm_id}/acknowledge", json={"by": "ann"})
     assert (over.status_code, over.json()["type"]) == (409, "urn:vitalwire:problem:alarm-cleared")
 
@@ -202,9 +198,7 @@ def test_a_store_that_is_away_is_told_as_such(
     assert "disk full" in answer.json()["detail"]
 
 
-def test_a_defect_is_told_without_internals(
-    ward: Ward, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_is_told_without_internals(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError("secret path /srv/x")
 
@@ -233,4 +227,9 @@ def test_the_description_needs_no_network(client: TestClient) -> None:
     schema = client.get("/schema/openapi.json").json()
     assert {"StripView", "Acknowledgement", "DeviceView"} <= schema["components"]["schemas"].keys()
     strip = schema["paths"]["/api/v1/devices/{device}/strip"]["get"]
-    assert {parameter["name"] for parameter in strip["parameters"]} == {"device", "code", "start_ns", "end_ns"}
+    assert {parameter["name"] for parameter in strip["parameters"]} == {
+        "device",
+        "code",
+        "start_ns",
+        "end_ns",
+    }

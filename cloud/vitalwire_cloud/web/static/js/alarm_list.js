@@ -1,7 +1,7 @@
 // The alarm list, the banner over the wall, the counts, and taking an alarm.
 
 import { acknowledge, ApiError } from './api.js';
-import { levelOf, SIGNS, since, where } from './alarms.js';
+import { levelOf, SIGNS, since, titleOf, where } from './alarms.js';
 import { byId, el, mark, text } from './dom.js';
 import { clockText, fromJson, spanText } from './time.js';
 
@@ -15,7 +15,7 @@ export function card(alarm, { open, take }) {
   node.append(
     el('div', { class: 'alarm-head' },
       el('span', { class: 'alarm-sign', title: `${alarm.priority} priority` }, SIGNS[alarm.priority]),
-      el('strong', { class: 'alarm-text' }, alarm.text),
+      el('strong', { class: 'alarm-text' }, titleOf(alarm)),
       el('span', { class: 'alarm-category', title: alarm.category }, alarm.category === 'technical' ? 'TECH' : 'PHYS')),
     el('div', { class: 'alarm-facts' },
       alarm.device
@@ -24,8 +24,7 @@ export function card(alarm, { open, take }) {
       el('span', {}, `${alarm.priority} priority`),
       el('span', { class: 'alarm-since', dataset: { since: since(alarm) } }, clockText(since(alarm)))),
   );
-  const limit = facts(alarm);
-  if (limit) node.append(el('div', { class: 'alarm-facts' }, limit));
+  if (alarm.text !== titleOf(alarm)) node.append(el('div', { class: 'alarm-said' }, alarm.text));
   for (const note of alarm.notes ?? []) node.append(el('div', { class: 'alarm-note' }, note));
   node.append(el('div', { class: 'alarm-foot' }, el('span', { class: 'alarm-state' }, stateText(alarm)),
     alarm.state === 'active' || alarm.state === 'latched'
@@ -33,17 +32,11 @@ export function card(alarm, { open, take }) {
   return node;
 }
 
-function facts(alarm) {
-  const round = (value) => Number(value.toPrecision(4));
-  if (alarm.value !== null && alarm.limit !== null) return `${round(alarm.value)} (limit ${round(alarm.limit)})`;
-  return alarm.value !== null ? String(round(alarm.value)) : '';
-}
-
 function stateText(alarm) {
   switch (alarm.state) {
-    case 'active': return 'active';
+    case 'active': return alarm.escalated_ns ? 'active: escalated' : 'active';
     case 'latched': return alarm.cleared_ns === null ? 'latched' : `latched: over since ${clockText(fromJson(alarm.cleared_ns))}`;
-    case 'acknowledged': return `\u2713 ${alarm.acknowledged_by} until ${clockText(fromJson(alarm.acknowledged_until_ns ?? alarm.acknowledged_ns))}`;
+    case 'acknowledged': return `\u2713 ${alarm.acknowledged_by} until ${alarm.acknowledged_until_ns === null ? 'it ends' : clockText(fromJson(alarm.acknowledged_until_ns))}`;
     default: return alarm.acknowledged_by ? `over, seen by ${alarm.acknowledged_by}` : 'over';
   }
 }
@@ -130,7 +123,7 @@ export class AlarmPanel {
     banner.dataset.said = said;
     banner.replaceChildren(el('button', { type: 'button', class: 'banner-text',
       onclick: () => (top.device ? this.#actions.open(top.device) : this.#drawer(true)) },
-    el('strong', {}, `${SIGNS[top.priority]} ${top.text}`), el('span', {}, more)));
+    el('strong', {}, `${SIGNS[top.priority]} ${titleOf(top)}`), el('span', {}, more)));
     if (top.state !== 'acknowledged') {
       banner.append(el('button', { type: 'button', class: 'take', onclick: () => this.take(top) }, 'Acknowledge'));
     }
@@ -145,7 +138,7 @@ export class AlarmPanel {
   take(alarm) {
     const dialog = byId('acknowledge');
     dialog.dataset.id = alarm.alarm_id;
-    text(byId('acknowledge-what'), `${SIGNS[alarm.priority]} ${alarm.text}, ${where(alarm)}`);
+    text(byId('acknowledge-what'), `${SIGNS[alarm.priority]} ${titleOf(alarm)}, ${where(alarm)}`);
     text(byId('acknowledge-error'), '');
     byId('acknowledge-by').value = localStorage.getItem(NAME_KEY) ?? '';
     dialog.showModal();
@@ -171,5 +164,5 @@ export class AlarmPanel {
 
 function announce(alarm) {
   byId(alarm.priority === 'high' ? 'announce-high' : 'announce').textContent =
-    `${alarm.priority} priority alarm: ${alarm.text}, ${where(alarm)}`;
+    `${alarm.priority} priority alarm: ${titleOf(alarm)}, ${where(alarm)}`;
 }

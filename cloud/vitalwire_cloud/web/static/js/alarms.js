@@ -7,6 +7,33 @@ const RANK = { high: 0, medium: 1, low: 2 };
 const STATE_RANK = { active: 0, latched: 1, acknowledged: 2, cleared: 3 };
 const KEEP_CLEARED = 50;
 
+const TITLES = {
+  asystole: 'Asystole',
+  ventricular_fibrillation: 'Ventricular fibrillation',
+  ventricular_tachycardia: 'Ventricular tachycardia',
+  extreme_tachycardia: 'Extreme tachycardia',
+  extreme_bradycardia: 'Extreme bradycardia',
+  tachycardia: 'Tachycardia',
+  bradycardia: 'Bradycardia',
+  atrial_fibrillation: 'Atrial fibrillation',
+  spo2_low: 'SpO\u2082 low',
+  temperature_high: 'Temperature high',
+  temperature_low: 'Temperature low',
+  respiration_high: 'Respiration high',
+  respiration_low: 'Respiration low',
+  pressure_high: 'Blood pressure high',
+  pressure_low: 'Blood pressure low',
+  news2: 'NEWS2',
+  ecg_unanalysable: 'ECG cannot be analysed',
+  lead_off: 'Lead off',
+  device_silent: 'No data from device',
+  battery_low: 'Battery low',
+  gateway_silent: 'Gateway silent',
+};
+
+/** What the alarm is about. Its text may say in the end how it ended, so it is no title. */
+export const titleOf = (alarm) => TITLES[alarm.kind] ?? alarm.text;
+
 /** Open alarms and the last cleared ones. */
 export class AlarmBook extends EventTarget {
   #known = new Map();
@@ -31,10 +58,11 @@ export class AlarmBook extends EventTarget {
     return this.#known.get(id);
   }
 
-  /** Open alarms, most urgent first; of one device where it is named. */
-  open(device) {
+  /** Open alarms, most urgent first; where a patient is given, of that device and of the gateway it depends on. */
+  open(patient) {
     return [...this.#known.values()]
-      .filter((alarm) => alarm.state !== 'cleared' && (device === undefined || alarm.device === device))
+      .filter((alarm) => alarm.state !== 'cleared' && (patient === undefined || alarm.device === patient.name
+        || (alarm.device === null && alarm.gateway === patient.gateway)))
       .sort(urgency);
   }
 

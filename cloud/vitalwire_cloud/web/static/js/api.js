@@ -33,6 +33,10 @@ export const strip = (device, code, startNs, endNs) =>
 export const vitals = (device, startNs, endNs) =>
   ask(`/api/v1/devices/${encodeURIComponent(device)}/vitals?${range(startNs, endNs)}`);
 
+/** Beats of a device between two exact times (BigInt). */
+export const beats = (device, startNs, endNs) =>
+  ask(`/api/v1/devices/${encodeURIComponent(device)}/beats?${range(startNs, endNs)}`);
+
 /** Take an alarm: who, and for how many seconds. */
 export const acknowledge = (id, by, forS) =>
   ask(`/api/v1/alarms/${encodeURIComponent(id)}/acknowledge`, {

@@ -3,12 +3,13 @@
 import { ApiError, strip } from './api.js';
 import { card } from './alarm_list.js';
 import { byId, el, mark, text } from './dom.js';
-import { levelOf, SIGNS, since } from './alarms.js';
+import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
-import { drawGrid, paper } from './paper.js';
+import { drawGrid, paper, zeroLine } from './paper.js';
 import { Strips } from './strips.js';
 import { delayText, facts } from './tile.js';
 import { clockText, fromJson, toNs } from './time.js';
+import { Overview } from './overview.js';
 import { drawTrend } from './trend.js';
 
 const BEFORE_MS = 4000;
@@ -22,8 +23,9 @@ export class Detail {
   constructor(patient, panel, back) {
     this.patient = patient;
     this.panel = panel;
-    this.strips = new Strips(patient, { most: 6, grid: 1.35 });
+    this.strips = new Strips(patient, { most: 6, grid: 1.35, millivolt: true });
     this.numbers = new Numbers();
+    this.overview = new Overview(patient);
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -39,19 +41,21 @@ export class Detail {
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
+      el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
       el('section', { class: 'detail-trend' }, el('h3', {}, 'Trend'), parts.trend),
       el('section', { class: 'detail-onsets' }, el('h3', {}, 'Alarms'), parts.alarms));
   }
 
   /** Numbers, facts and alarms as they stand at `now`. */
-  tick(now, alarms) {
-    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state !== 'acknowledged'), now);
+  tick(now, alarms, reachable) {
+    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
-    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${top.text}` : '');
+    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');
     text(this.#parts.delay, `${paper.speed} mm/s, ${paper.gain} mm/mV, ${delayText(this.patient)}`);
-    this.#parts.facts.replaceChildren(...facts(this.patient));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
+    this.overview.draw(this.strips.head ?? now, alarms);
     drawTrend(this.#parts.trend, this.patient, now);
     this.#alarms(alarms);
   }
@@ -121,7 +125,7 @@ class Onset {
     drawGrid(this.#canvas, 0);
     const context = this.#canvas.getContext('2d');
     context.clearRect(0, 0, this.#canvas.clientWidth, this.#canvas.clientHeight);
-    const middle = this.#canvas.clientHeight / 2;
+    const middle = zeroLine(this.#canvas.clientHeight);
     const start = since(this.#alarm) - BEFORE_MS;
     const x = (t) => ((t - start) * paper.pxPerSecond) / 1000;
     const values = this.#segments.list.flatMap((segment) => segment.samples.filter((_, i) => i % 8 === 0)).sort((a, b) => a - b);

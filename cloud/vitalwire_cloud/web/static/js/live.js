@@ -43,6 +43,7 @@ export class Live {
   #wait = FIRST_WAIT_MS;
   #heard = -Infinity;
   #retry = null;
+  #attempt = 0;
 
   constructor(clock, on) {
     this.#clock = clock;
@@ -64,9 +65,12 @@ export class Live {
   async connect() {
     clearTimeout(this.#retry);
     this.#drop();
+    this.#attempt += 1;
+    const attempt = this.#attempt;
     try {
       await service();
     } catch (error) {
+      if (attempt !== this.#attempt) return;
       if (error instanceof ApiError && error.status === 401) {
         this.#on.unauthorised(error.message);
         return;
@@ -74,6 +78,7 @@ export class Live {
       this.#again();
       return;
     }
+    if (attempt !== this.#attempt) return;
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const socket = new WebSocket(`${scheme}://${location.host}/live`, protocols());
     socket.binaryType = 'arraybuffer';

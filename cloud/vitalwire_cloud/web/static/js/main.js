@@ -1,6 +1,6 @@
 // Puts the page together: one connection, the patients it tells of, the wall, one patient in full, the alarms.
 
-import { ApiError, keepToken, vitals } from './api.js';
+import { ApiError, beats, keepToken, vitals } from './api.js';
 import { AlarmPanel } from './alarm_list.js';
 import { AlarmBook } from './alarms.js';
 import { Detail } from './detail.js';
@@ -10,11 +10,12 @@ import { paper } from './paper.js';
 import { Patient } from './patient.js';
 import { bindSettings } from './settings.js';
 import { Sound } from './sound.js';
-import { Tile } from './tile.js';
-import { clockText, fromJson, fromNs, ServerClock, spanText, toNs } from './time.js';
+import { BACKLOG_ROWS, Tile } from './tile.js';
+import { clockText, fromNs, ServerClock, spanText, toNs } from './time.js';
 
 const TICK_MS = 500;
 const TREND_MS = 900000;
+const BEATS_MS = 60000;
 
 const clock = new ServerClock();
 const book = new AlarmBook();
@@ -34,13 +35,14 @@ const live = new Live(clock, {
   hello(message) {
     text(byId('site'), message.site);
     lastSeen = null;
+    byId('lost').hidden = true;
     gateways.clear();
     for (const link of message.links) addLink(link);
     indexed = message.devices.map(patientOf);
     const here = new Set(indexed.map((patient) => patient.name));
     for (const name of [...patients.keys()]) if (!here.has(name)) drop(name);
     book.replace(message.alarms);
-    for (const patient of indexed) loadTrend(patient);
+    for (const patient of indexed) loadPast(patient);
     layOut();
     route();
   },
@@ -57,10 +59,10 @@ const live = new Live(clock, {
       for (const view of views(patient.name)) view.strips.added(block.code, pieces);
     }
   },
-  vitals(message) { patients.get(message.device)?.addVitals(message.vitals); },
+  vitals(message) { patients.get(message.device)?.addVitals(message.vitals, clock.now()); },
   beats(message) {
-    const beats = message.beats.map((beat) => ({ t: fromJson(beat.r_ns), wide: beat.wide }));
-    for (const view of views(message.device)) view.strips.beats(beats);
+    const patient = patients.get(message.device);
+    if (patient) showBeats(patient, message.beats);
   },
   alarm(message) { book.note(message.alarm); },
   link(message) { addLink(message.link); },
@@ -85,11 +87,11 @@ function patientOf(view) {
   const known = patients.get(view.device);
   if (known) {
     const before = JSON.stringify(known.channels);
-    known.update(view);
+    known.update(view, clock.now());
     if (JSON.stringify(known.channels) !== before) for (const shown of views(known.name)) { shown.strips.build(); shown.strips.resize(); }
     return known;
   }
-  const patient = new Patient(view);
+  const patient = new Patient(view, clock.now());
   patients.set(patient.name, patient);
   return patient;
 }
@@ -105,12 +107,20 @@ function addLink(link) {
   else patients.get(link.device)?.addLink(link);
 }
 
-async function loadTrend(patient) {
+function showBeats(patient, found) {
+  const fresh = patient.addBeats(found);
+  for (const view of views(patient.name)) view.strips.beats(fresh);
+}
+
+const reachable = (patient) => gateways.get(patient.gateway)?.state !== 'offline';
+
+async function loadPast(patient) {
   const now = clock.now();
   try {
-    patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)));
+    showBeats(patient, await beats(patient.name, toNs(now - BEATS_MS), toNs(now + 60000)));
+    patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)), now);
   } catch (error) {
-    if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // the trend fills as numbers arrive
+    if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // it fills as beats and numbers arrive
   }
 }
 
@@ -159,11 +169,11 @@ function tick() {
   if (offline.hidden === told) offline.hidden = !told;
   if (told) text(offline, `No connection \u2014 what you see is ${spanText(now - lastSeen)} old. Connecting again\u2026`);
   document.body.classList.toggle('down', told);
-  byId('gateways').replaceChildren(...[...gateways.values()].map((link) => el('span', {
+  byId('gateways').replaceChildren(...[...gateways.values()].sort((a, b) => a.gateway.localeCompare(b.gateway)).map((link) => el('span', {
     class: 'gateway', dataset: { kind: link.state }, title: `Gateway ${link.gateway} is ${link.state}` },
-  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > 0 ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
-  if (detail) detail.tick(now, book.open(detail.patient.name));
-  else for (const [name, tile] of tiles) tile.tick(now, book.open(name));
+  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
+  if (detail) detail.tick(now, book.open(detail.patient), reachable(detail.patient));
+  else for (const tile of tiles.values()) tile.tick(now, book.open(tile.patient), reachable(tile.patient));
   panel.tick();
 }
 

@@ -33,7 +33,7 @@ const ALARMED = {
   bp: ['pressure_high', 'pressure_low'],
 };
 
-const STATUS = { 1: 'questionable', 2: 'sensor off', 3: 'invalid' };
+const STATUS = { 1: 'doubtful', 2: 'sensor off', 3: 'invalid' };
 
 export class Numbers {
   node = el('div', { class: 'numbers' });
@@ -90,5 +90,5 @@ function told(point, age, box) {
   if (!point) return 'no data';
   if (point.value === null) return `${STATUS[point.status] ?? 'no value'} ${spanText(age)}`;
   if (age >= box.gone) return `last ${point.value.toFixed(box.digits)} at ${clockText(point.t)}`;
-  return point.status === 1 ? `questionable, ${spanText(age)}` : spanText(age);
+  return point.status === 1 ? `doubtful, ${spanText(age)}` : spanText(age);
 }

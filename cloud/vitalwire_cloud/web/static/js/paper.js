@@ -50,6 +50,22 @@ export function fit(canvas) {
   return { width, height };
 }
 
+/** Where zero lies in a strip: below the middle, since most of a QRS points up. */
+export const zeroLine = (height) => Math.round(height * 0.58);
+
+/** Calibration mark of 1 mV, 5 mm wide, at the lower left. */
+export function drawMillivolt(canvas) {
+  const context = canvas.getContext('2d');
+  const mm = paper.pxPerMm;
+  const foot = canvas.clientHeight - 22;
+  if (foot < paper.gain * mm + 20) return;
+  context.beginPath();
+  for (const [x, y] of [[1, 0], [2, 0], [2, paper.gain], [7, paper.gain], [7, 0], [8, 0]]) context.lineTo(x * mm, foot - y * mm);
+  context.strokeStyle = 'rgba(220, 235, 230, 0.55)';
+  context.lineWidth = 1.4;
+  context.stroke();
+}
+
 /** Grid of 1 mm and 5 mm squares, so that one of the heavy lines is the zero line of the trace. */
 export function drawGrid(canvas, strength = 1) {
   const { width, height } = fit(canvas);
@@ -57,7 +73,7 @@ export function drawGrid(canvas, strength = 1) {
   context.clearRect(0, 0, width, height);
   if (!paper.grid) return;
   const mm = paper.pxPerMm;
-  const zero = Math.round(height / 2);
+  const zero = zeroLine(height);
   for (const [every, colour] of [[1, `rgba(126, 178, 160, ${0.07 * strength})`], [5, `rgba(126, 178, 160, ${0.2 * strength})`]]) {
     if (every * mm < 3) continue;
     context.beginPath();
@@ -66,7 +82,7 @@ export function drawGrid(canvas, strength = 1) {
       context.moveTo(x, 0);
       context.lineTo(x, height);
     }
-    for (let i = 0; i * mm <= zero; i += every) {
+    for (let i = 0; i * mm <= Math.max(zero, height - zero); i += every) {
       for (const y of i === 0 ? [zero] : [zero - i * mm, zero + i * mm]) {
         context.moveTo(0, Math.round(y) + 0.5);
         context.lineTo(width, Math.round(y) + 0.5);

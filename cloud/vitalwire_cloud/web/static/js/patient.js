@@ -1,29 +1,34 @@
 // What this page knows of one wearable: waveforms, numbers, beats, link, and how far behind its display runs.
 
-import { HISTORY, WaveBuffer, blockEnd } from './waves.js';
+import { HISTORY, UNSYNCHRONISED, WaveBuffer, blockEnd } from './waves.js';
 import { fromJson } from './time.js';
 
 const LATE_WINDOW_MS = 20000;
 const MARGIN_MS = 200;
 const LONGEST_DELAY_MS = 12000;
 const SLEW = 0.06; // the display may run this much faster or slower than time to keep its distance
+const AHEAD_MS = 60000; // data from further in the future is the word of a wrong clock
 const TREND_MS = 900000;
+const MOST_BEATS = 400;
 
 export class Patient {
   waves = new Map();
   vitals = new Map();
   trend = new Map();
+  beats = [];
+  unsynchronised = false;
+  #ahead = null;
   link = null;
   #late = [];
   #delay = null;
   #drawnAt = null;
 
-  constructor(view) {
-    this.update(view);
+  constructor(view, now) {
+    this.update(view, now);
   }
 
   /** Take what a (new) birth says. */
-  update(view) {
+  update(view, now = Infinity) {
     this.name = view.device;
     this.gateway = view.gateway;
     this.simulated = view.simulated;
@@ -33,7 +38,7 @@ export class Patient {
       if (channel.rate_hz !== null && !this.waves.has(channel.code)) this.waves.set(channel.code, new WaveBuffer());
     }
     if (view.link) this.link = view.link;
-    this.addVitals(view.vitals);
+    this.addVitals(view.vitals, now);
   }
 
   /** Waveform channels, ECG leads first. */
@@ -44,10 +49,11 @@ export class Patient {
   /** Add a block that arrived at `now`; returns the pieces that were new. */
   addWave(block, now) {
     const buffer = this.waves.get(block.code);
-    if (!buffer) return [];
+    if (!buffer || this.#fromFuture(block.t0, now)) return [];
     const live = (block.flags & HISTORY) === 0 && blockEnd(block) > buffer.end;
     const pieces = buffer.insert(block);
     if (live && pieces.length > 0) {
+      this.unsynchronised = (block.flags & UNSYNCHRONISED) !== 0;
       // The head must not pass this block's end before the next one, as long as this, arrives as late as this.
       const length = Math.min((block.values.length * 1000) / block.rate, 4000);
       this.#late.push({ at: now, ms: now - blockEnd(block) + length });
@@ -75,13 +81,25 @@ export class Patient {
   }
 
   /** Keep the newest of each number, and all of them for the trend. */
-  addVitals(points) {
+  addVitals(points, now) {
     for (const point of points) {
       const t = fromJson(point.time_ns);
+      if (this.#fromFuture(t, now)) continue;
       const known = this.vitals.get(point.code);
       if (!known || known.t <= t) this.vitals.set(point.code, { ...point, t });
       if (point.value !== null) this.#addTrend(point.code, t, point.value);
     }
+  }
+
+  #fromFuture(t, now) {
+    if (t - now <= AHEAD_MS) return false;
+    this.#ahead = { at: now, ms: t - now };
+    return true;
+  }
+
+  /** How far ahead of the server the clock of this patient's data runs; 0 while it is right. */
+  aheadMs(now) {
+    return this.#ahead !== null && now - this.#ahead.at < AHEAD_MS ? this.#ahead.ms : 0;
   }
 
   #addTrend(code, t, value) {
@@ -92,6 +110,14 @@ export class Patient {
     if (at > 0 && points[at - 1].t === t) return;
     points.splice(at, 0, { t, value });
     while (points.length > 0 && points[0].t < points.at(-1).t - TREND_MS) points.shift();
+  }
+
+  /** Keep beats (out of JSON) in order of time; returns those that were new, as `{t, wide}`. */
+  addBeats(found) {
+    const fresh = found.map((beat) => ({ t: fromJson(beat.r_ns), wide: beat.wide }))
+      .filter((beat) => !this.beats.some((known) => Math.abs(known.t - beat.t) < 1));
+    this.beats = [...this.beats, ...fresh].sort((a, b) => a.t - b.t).slice(-MOST_BEATS);
+    return fresh;
   }
 
   addLink(link) {

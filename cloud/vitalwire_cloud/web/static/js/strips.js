@@ -1,7 +1,7 @@
 // The waveforms of one patient: one canvas a channel over its grid, with name, lead-off and no-data marks.
 
 import { el, mark, text } from './dom.js';
-import { drawGrid, paper } from './paper.js';
+import { drawGrid, drawMillivolt, paper } from './paper.js';
 import { Sweep } from './sweep.js';
 import { LEAD_OFF } from './waves.js';
 
@@ -15,10 +15,12 @@ export class Strips {
   #patient;
   #most;
   #strength;
+  #millivolt;
   #strips = [];
   #observer = new ResizeObserver(() => this.resize());
 
-  constructor(patient, { most, grid = 1 }) {
+  constructor(patient, { most, grid = 1, millivolt = false }) {
+    this.#millivolt = millivolt;
     this.#patient = patient;
     this.#most = most;
     this.#strength = grid;
@@ -48,6 +50,7 @@ export class Strips {
       if (strip.canvas.clientWidth === 0) continue;
       const ecg = strip.channel.unit === 'uV';
       if (ecg) drawGrid(strip.grid, this.#strength);
+      if (ecg && this.#millivolt) drawMillivolt(strip.grid);
       if (strip.cal) {
         text(strip.cal, `${paper.speed} mm/s  ${paper.gain} mm/mV`);
       }
@@ -55,6 +58,7 @@ export class Strips {
       else {
         strip.sweep = new Sweep(strip.canvas, this.#patient.waves.get(strip.channel.code), {
           colour: ecg ? ECG : OTHER, calibrated: ecg });
+        if (ecg) strip.sweep.beats(this.#patient.beats);
       }
     }
   }
@@ -69,6 +73,11 @@ export class Strips {
 
   beats(beats) {
     for (const strip of this.#strips) if (strip.channel.unit === 'uV') strip.sweep?.beats(beats);
+  }
+
+  /** Time up to which the first strip is written, or null. */
+  get head() {
+    return this.#strips[0]?.sweep?.head ?? null;
   }
 
   /** Write on until `head`. */

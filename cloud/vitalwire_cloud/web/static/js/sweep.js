@@ -1,7 +1,7 @@
 // Draws one channel as a monitor does: the trace is written from left to right at paper speed, a bar runs ahead of it
 // and wipes the oldest part. What arrives late is drawn where it belongs; what never arrived is shown as a gap.
 
-import { fit, paper } from './paper.js';
+import { fit, paper, zeroLine } from './paper.js';
 import { blockEnd, joins, LEAD_OFF } from './waves.js';
 
 const BAR_PX = 14;
@@ -62,7 +62,6 @@ export class Sweep {
   /** Beats (`{t, wide}` in page milliseconds). */
   beats(beats) {
     for (const beat of beats) {
-      if (this.#marks.some((mark) => mark.t === beat.t)) continue;
       this.#marks.push(beat);
       this.#stale(beat.t - 60, beat.t + 60);
     }
@@ -132,8 +131,8 @@ export class Sweep {
   }
 
   #y(value, page) {
-    const { zero, pxPerUnit } = this.#level(page);
-    return this.#height / 2 - (value - zero) * pxPerUnit;
+    const { zero, pxPerUnit, line } = this.#level(page);
+    return line - (value - zero) * pxPerUnit;
   }
 
   /** Zero line and scale of a page: settled when the page begins, so that a sweep is one piece. */
@@ -148,8 +147,8 @@ export class Sweep {
   }
 
   #baseline(start) {
-    const middle = this.buffer.median(start - 6000, start + 1500);
-    return { zero: Math.abs(middle) < 150 ? 0 : middle, pxPerUnit: paper.pxPerUv };
+    const middle = this.buffer.median(start - 3000, start + 2000);
+    return { zero: Math.abs(middle) < 100 ? 0 : middle, pxPerUnit: paper.pxPerUv, line: zeroLine(this.#height) };
   }
 
   #range(start) {
@@ -161,8 +160,9 @@ export class Sweep {
         high = Math.max(high, value * block.scale);
       }
     }
-    if (high <= low) return { zero: 0, pxPerUnit: 1 };
-    return { zero: (low + high) / 2, pxPerUnit: (this.#height * FILL) / (high - low) };
+    const line = this.#height / 2;
+    if (high <= low) return { zero: 0, pxPerUnit: 1, line };
+    return { zero: (low + high) / 2, pxPerUnit: (this.#height * FILL) / (high - low), line };
   }
 
   /** Wipe ahead of the head, around the right edge where needed. */
@@ -223,15 +223,17 @@ export class Sweep {
     const last = Math.min(block.values.length - 1, Math.floor((to - block.t0) / dt));
     if (last < first) return;
     const context = this.#context;
+    const off = (block.flags & LEAD_OFF) !== 0;
+    // Without electrodes the input drifts to its rail: keep the line in sight.
+    const y = (value) => (off ? Math.min(Math.max(this.#y(value, page), 4), this.#height - 4) : this.#y(value, page));
     context.beginPath();
     if (first === 0 && before && joins(before, block)) {
       const value = before.values.at(-1) * before.scale;
-      context.moveTo(this.#x(block.t0 - dt, page), this.#y(value, page));
+      context.moveTo(this.#x(block.t0 - dt, page), y(value));
     }
     for (let i = first; i <= last; i += 1) {
-      context.lineTo(this.#x(block.t0 + i * dt, page), this.#y(block.values[i] * block.scale, page));
+      context.lineTo(this.#x(block.t0 + i * dt, page), y(block.values[i] * block.scale));
     }
-    const off = (block.flags & LEAD_OFF) !== 0;
     context.strokeStyle = off ? LEAD_OFF_COLOUR : this.#colour;
     context.lineWidth = LINE_PX;
     context.lineJoin = 'round';

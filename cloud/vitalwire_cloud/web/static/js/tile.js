@@ -1,11 +1,13 @@
 // One patient on the wall.
 
 import { el, mark, text } from './dom.js';
-import { levelOf, SIGNS } from './alarms.js';
+import { levelOf, SIGNS, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { Strips } from './strips.js';
 import { drawTrend } from './trend.js';
 import { spanText } from './time.js';
+
+export const BACKLOG_ROWS = 200; // fewer are on their way at any moment
 
 export class Tile {
   #parts;
@@ -27,15 +29,15 @@ export class Tile {
   }
 
   /** Numbers, facts and alarms as they stand at `now`. */
-  tick(now, alarms) {
-    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state !== 'acknowledged'), now);
+  tick(now, alarms, reachable) {
+    this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
-    this.#parts.facts.replaceChildren(...facts(this.patient));
+    this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     const more = alarms.length > 1 ? `  +${alarms.length - 1}` : '';
     const taken = top?.state === 'acknowledged' ? '\u2713 ' : top?.state === 'latched' ? 'latched: ' : '';
-    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${taken}${top.text}${more}` : '');
+    text(this.#parts.message, top ? `${SIGNS[top.priority]} ${taken}${titleOf(top)}${more}` : '');
     if (this.#trend.clientHeight > 20) drawTrend(this.#trend, this.patient, now);
   }
 
@@ -45,12 +47,17 @@ export class Tile {
   }
 }
 
-/** Small facts about a device: link, battery, signal quality, what it is. */
-export function facts(patient) {
+const STATES = { online: 'online', offline: 'offline', unknown: 'not heard of yet', cut: 'out of reach, its gateway is offline' };
+
+/** Small facts about a device: link (`reachable`: its gateway is there), battery, signal quality, what it is. */
+export function facts(patient, reachable, now) {
   const found = [];
   const link = patient.link;
   if (patient.simulated) found.push(el('span', { class: 'fact', dataset: { kind: 'sim' }, title: 'A simulated wearable' }, 'SIM'));
   if (patient.paced === 'yes') found.push(el('span', { class: 'fact', title: 'The patient has a pacemaker' }, 'PACED'));
+  const ahead = patient.aheadMs(now);
+  if (ahead > 0) found.push(el('span', { class: 'fact', dataset: { kind: 'bad' }, title: 'Data from the future is not shown: set the clock of the gateway' }, `clock ${spanText(ahead)} ahead`));
+  else if (patient.unsynchronised) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'The gateway has no synchronised clock: times are its best guess' }, 'clock unsure'));
   if (link?.quality !== null && link?.quality !== undefined) {
     const percent = Math.round(link.quality * 100);
     found.push(el('span', { class: 'fact quality', dataset: { kind: percent < 50 ? 'bad' : 'ok' }, title: `Signal quality ${percent} %` },
@@ -60,10 +67,10 @@ export function facts(patient) {
     const percent = link.battery_percent;
     found.push(el('span', { class: 'fact', dataset: { kind: percent <= 15 ? 'bad' : 'ok' }, title: 'Battery of the wearable' }, `\u26a1\ufe0e${percent}%`));
   }
-  if (link?.backlog_rows > 0) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'Messages still waiting on the gateway' }, `backlog ${link.backlog_rows}`));
-  const state = link?.state ?? 'unknown';
-  found.push(el('span', { class: 'fact link-state', dataset: { kind: state }, title: `${patient.name} is ${state}, behind ${patient.gateway}` },
-    state === 'online' ? '\u25cf online' : state === 'offline' ? '\u25cb offline' : '? link'));
+  if (link?.backlog_rows > BACKLOG_ROWS) found.push(el('span', { class: 'fact', dataset: { kind: 'late' }, title: 'Messages still waiting on the gateway' }, `backlog ${link.backlog_rows}`));
+  const state = !reachable ? 'cut' : link?.state ?? 'unknown';
+  found.push(el('span', { class: 'fact link-state', dataset: { kind: state }, title: `${patient.name} is ${STATES[state]}, behind ${patient.gateway}` },
+    state === 'cut' ? '\u25cb gateway offline' : state === 'online' ? '\u25cf online' : state === 'offline' ? '\u25cb offline' : '? link'));
   return found;
 }
 

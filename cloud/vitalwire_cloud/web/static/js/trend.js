@@ -6,10 +6,11 @@ import { HR, RESP, SPO2 } from './numbers.js';
 const SPANS_MS = [180000, 540000, 900000]; // each a whole number of minutes in three parts
 
 const GAP_MS = 15000;
+const LEGEND_PX = 90; // height from which on the scales are named
 const LINES = [
-  { code: SPO2, low: 70, high: 100, colour: '#4cd4f5' },
-  { code: HR, low: 30, high: 180, colour: '#3df28b' },
-  { code: RESP, low: 0, high: 45, colour: '#f3e36b' },
+  { code: SPO2, name: 'SpO\u2082', low: 70, high: 100, colour: '#4cd4f5' },
+  { code: HR, name: 'HR', low: 30, high: 200, colour: '#3df28b' },
+  { code: RESP, name: 'RR', low: 0, high: 45, colour: '#f3e36b' },
 ];
 
 /** Draw the trends of `patient` up to `now` on `canvas`. */
@@ -32,6 +33,7 @@ export function drawTrend(canvas, patient, now) {
     context.fillText(`\u2212${Math.round(minutes * 10) / 10} min`, at + 3, height - 3);
   }
   context.stroke();
+  let legend = 8;
   for (const line of LINES) {
     const y = (value) => height - 3 - ((Math.min(Math.max(value, line.low), line.high) - line.low) * (height - 6)) / (line.high - line.low);
     context.beginPath();
@@ -45,5 +47,10 @@ export function drawTrend(canvas, patient, now) {
     context.strokeStyle = line.colour;
     context.lineWidth = 1.3;
     context.stroke();
+    if (height < LEGEND_PX) continue;
+    const said = `${line.name} ${line.low}\u2013${line.high}`;
+    context.fillStyle = line.colour;
+    context.fillText(said, legend, 14);
+    legend += context.measureText(said).width + 16;
   }
 }

@@ -1,5 +1,6 @@
 // Samples of one channel as they arrived: blocks in order of time, nothing invented between them.
 
+export const UNSYNCHRONISED = 1;
 export const LEAD_OFF = 4;
 export const HISTORY = 2;
 

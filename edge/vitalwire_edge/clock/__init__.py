@@ -1,0 +1,1 @@
+"""From a wearable's clock to the gateway's to UTC. Intervals are always monotonic."""

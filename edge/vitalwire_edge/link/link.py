@@ -1,0 +1,346 @@
+"""The link to the cloud: one supervised thread between the spool and the broker.
+
+Publishes only while connected, deletes nothing itself: the spool lets go of what a sealed `committed` message names.
+A PUBACK only says that the broker has a message, and with a failing reason code not even that.
+"""
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from vitalwire_edge.clock.gateway_clock import GatewayClock
+from vitalwire_edge.config import MqttConfig
+from vitalwire_edge.link import connection as mqtt
+from vitalwire_edge.link.connection import Connection, ConnectionFailedError
+from vitalwire_edge.link.outbox import Outbox, Outgoing
+from vitalwire_edge.link.reconnect import LinkPhase, Reconnect
+from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.spool.reader import SpoolReader
+from vitalwire_edge.spool.rows import SpoolError
+from vitalwire_edge.spool.spool import Spool
+from vitalwire_edge.wire.messages import (
+    Command,
+    DeviceBirth,
+    DeviceDeath,
+    GatewayBirth,
+    GatewayDeath,
+    GatewayStatus,
+    MessageError,
+    decode_committed,
+    decode_json,
+    encode_json,
+    unseal,
+)
+from vitalwire_edge.wire.topics import device_topic, gateway_topic
+
+log = structlog.get_logger()
+
+_IDLE_S: Final = 0.25
+_CONNACK_NS: Final = 10_000_000_000
+_COMMITTED_PATIENCE_NS: Final = 3_000_000_000
+"""How long history waits after a birth for the cloud to say what it already has."""
+_REFUSED_RETRY_NS: Final = 30_000_000_000
+_HURRY_S: Final = 2.0
+_STATUS_EXPIRY_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What the link says about the gateway; called on the link's thread."""
+
+    birth: Callable[[], GatewayBirth]
+    devices: Callable[[], dict[str, DeviceBirth | DeviceDeath]]
+    status: Callable[[], GatewayStatus]
+
+
+class Link:
+    """Publishes the spool of `site`/`gateway` until `stop`. `key` is the gateway's for sealed messages."""
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        site: str,
+        gateway: str,
+        key: bytes,
+        *,
+        spool: Spool,
+        clock: GatewayClock,
+        presence: Presence,
+    ) -> None:
+        self._config = config
+        self._site = site
+        self._gateway = gateway
+        self._key = key
+        self._spool = spool
+        self._clock = clock
+        self._presence = presence
+        self.counters: Counter[str] = Counter()
+        self.device_bytes: Counter[str] = Counter()
+        self.reconnect = Reconnect(first_s=config.retry_first_s, most_s=config.retry_max_s)
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stop = threading.Event()
+        self._announced: dict[str, DeviceBirth | DeviceDeath] = {}
+        self._connection: Connection | None = None
+        self._unacknowledged: dict[int, Outgoing | None] = {}
+        self._unacknowledged_max = config.unacknowledged_max
+        self._backlog_from_ns = 0
+        self._status_ns = 0
+        self._deadline_ns = 0
+        self._failure_logged = ""
+        self._open_spool()
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Whether the link's thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker has let us in."""
+        return self.reconnect.phase is LinkPhase.UP
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages the cloud owes us a commit for."""
+        return self._outbox.unconfirmed
+
+    def wake(self) -> None:
+        """There is something new to send. Any thread."""
+        try:
+            self._wake_out.send(b"\0")
+        except OSError:
+            # Full: the link is already asked to wake up, many times over. Closed: it has ended.
+            return
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Say an expected death if connected, disconnect, end the thread."""
+        self._stop.set()
+        self.wake()
+        self._thread.join(timeout_s)
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _open_spool(self) -> None:
+        self._session = self._spool.session
+        self._reader = SpoolReader(self._spool.path)
+        self._outbox = Outbox(
+            self._reader,
+            self._session,
+            self._clock,
+            unconfirmed_max=self._config.unconfirmed_max,
+            resend_after_s=self._config.resend_after_s,
+            backlog_rows_s=self._config.backlog_rows_s,
+        )
+        self._spool.under_way = lambda: self._outbox.under_way
+
+    def _run(self) -> None:
+        """Supervise: whatever goes wrong costs the connection, never the thread."""
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except (ConnectionFailedError, SpoolError, ConfigError, OSError, MessageError) as error:
+                self._lose(str(error))
+            except Exception as error:
+                log.exception("link_error")
+                self.counters["link_errors"] += 1
+                self._lose(f"{type(error).__name__}: {error}")
+        try:
+            self._say_goodbye()
+        except (ConnectionFailedError, OSError) as error:
+            log.warning("link_goodbye_failed", reason=str(error))
+        self.reconnect.stopped()
+        self._reader.close()
+
+    def _turn(self) -> None:
+        now = time.monotonic_ns()
+        if self._connection is None:
+            if self.reconnect.may_connect(now):
+                self._connect(now)
+            else:
+                self._sleep(min(_IDLE_S, max(0.0, (self.reconnect.retry_ns - now) * 1e-9)))
+            return
+        self._connection.wait(_IDLE_S, self._wake_in)
+        self._drain_wake()
+        while self._connection is not None and self._connection.events:
+            self._handle(self._connection.events.popleft())
+        if self.up:
+            self._serve()
+        elif self._connection is not None and time.monotonic_ns() > self._deadline_ns:
+            self._lose("the broker does not answer")
+
+    def _connect(self, now: int) -> None:
+        self.reconnect.connecting()
+        if self._spool.session != self._session:
+            self._reader.close()
+            self._open_spool()
+        self._deadline_ns = now + _CONNACK_NS
+        self._connection = Connection(
+            self._config,
+            f"vitalwire-{self._site}-{self._gateway}",
+            will_topic=gateway_topic(self._site, self._gateway, "death"),
+            will=encode_json(GatewayDeath(session=self._session, expected=False)),
+        )
+
+    def _lose(self, reason: str) -> None:
+        if self._connection is not None:
+            self._connection.abandon()
+            self._connection = None
+        was_up = self.up
+        wait_s = self.reconnect.failed(time.monotonic_ns())
+        self.counters["disconnects" if was_up else "connect_failures"] += 1
+        self._unacknowledged.clear()
+        if was_up or reason != self._failure_logged:
+            log.warning("link_down", reason=reason, retry_s=round(wait_s, 2))
+            self._failure_logged = reason
+
+    def _handle(self, event: mqtt.Event) -> None:
+        match event:
+            case mqtt.Opened(receive_max):
+                self._unacknowledged_max = max(1, min(self._config.unacknowledged_max, receive_max))
+                self._begin()
+            case mqtt.Refused(reason):
+                self._lose(f"the broker refused us: {reason}")
+            case mqtt.Ended(reason):
+                self._lose(reason)
+            case mqtt.Acknowledged(mid, refusal):
+                self._acknowledged(mid, refusal)
+            case mqtt.Subscribed(refusal):
+                if refusal is not None:
+                    self.counters["subscribe_refused"] += 1
+                    log.error("subscribe_refused", reason=refusal, fix="let this gateway read its own prefix")
+            case mqtt.Received(topic, payload):
+                self._receive(topic, payload)
+
+    def _begin(self) -> None:
+        """The connection is open: subscribe, say who is here, start over with the spool."""
+        assert self._connection is not None
+        self.reconnect.connected(time.monotonic_ns())
+        self._failure_logged = ""
+        self.counters["connects"] += 1
+        log.info("link_up", broker=f"{self._config.host}:{self._config.port}")
+        self._outbox.restart()
+        self._connection.subscribe(
+            [gateway_topic(self._site, self._gateway, verb) for verb in ("cmd", "committed")]
+        )
+        self._births()
+        self._status_ns = 0
+
+    def _births(self) -> None:
+        self._publish_own(
+            gateway_topic(self._site, self._gateway, "birth"), encode_json(self._presence.birth())
+        )
+        self._announced = {}
+        self._announce_devices()
+        self._backlog_from_ns = time.monotonic_ns() + _COMMITTED_PATIENCE_NS
+
+    def _announce_devices(self) -> None:
+        for device, said in self._presence.devices().items():
+            if self._announced.get(device) != said:
+                self._announced[device] = said
+                verb = "birth" if isinstance(said, DeviceBirth) else "death"
+                topic = device_topic(self._site, self._gateway, device, verb)  # type: ignore[arg-type]
+                self._publish_own(topic, encode_json(said))
+
+    def _publish_own(self, topic: str, payload: bytes) -> None:
+        assert self._connection is not None
+        self._unacknowledged[self._connection.publish(topic, payload)] = None
+
+    def _serve(self) -> None:
+        now = time.monotonic_ns()
+        if self._spool.session != self._session:
+            self._lose("the spool began a new session")
+            return
+        assert self._connection is not None
+        self._announce_devices()
+        if now >= self._status_ns:
+            self._status_ns = now + round(self._config.status_every_s * 1e9)
+            topic = gateway_topic(self._site, self._gateway, "status")
+            payload = encode_json(self._presence.status())
+            self._connection.publish(topic, payload, qos=0, expiry_s=_STATUS_EXPIRY_S)
+        room = self._unacknowledged_max - len(self._unacknowledged)
+        for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns):
+            topic = device_topic(self._site, self._gateway, outgoing.device, outgoing.stream)
+            mid = self._connection.publish(topic, outgoing.payload)
+            self._unacknowledged[mid] = outgoing
+            self.counters["published"] += 1
+            self.device_bytes[outgoing.device] += len(topic) + len(outgoing.payload)
+        self.counters["resent"] = self._outbox.resent
+
+    def _acknowledged(self, mid: int, refusal: str | None) -> None:
+        outgoing = self._unacknowledged.pop(mid, None)
+        if refusal is None:
+            return
+        self.counters["publish_refused"] += 1
+        if self.counters["publish_refused"] == 1:
+            log.error(
+                "publish_refused",
+                reason=refusal,
+                stream=outgoing.stream if outgoing else "birth",
+                fix="let this gateway write to its own prefix",
+            )
+        if outgoing is not None and outgoing.row_id is not None:
+            self._outbox.lost(outgoing.row_id, time.monotonic_ns() + _REFUSED_RETRY_NS)
+
+    def _receive(self, topic: str, sealed: bytes) -> None:
+        try:
+            payload = unseal(self._key, topic, sealed)
+            if topic.endswith("/committed"):
+                committed = decode_committed(payload)
+                self._outbox.confirmed(committed.streams)
+                self._spool.confirm(committed.streams)
+                self._backlog_from_ns = 0
+                self.counters["committed_received"] += 1
+            else:
+                self._obey(decode_json(payload, Command))
+        except MessageError as error:
+            self.counters["sealed_rejected"] += 1
+            if self.counters["sealed_rejected"] == 1:
+                log.warning("sealed_message_rejected", topic=topic, reason=str(error))
+
+    def _obey(self, command: Command) -> None:
+        if self._clock.synchronised and command.expires_ns < self._clock.now().utc_ns:
+            self.counters["commands_expired"] += 1
+            return
+        self.counters["rebirths"] += 1
+        log.info("rebirth")
+        self._births()
+        self._outbox.hurry(time.monotonic_ns(), _HURRY_S)
+
+    def _say_goodbye(self) -> None:
+        if self._connection is None:
+            return
+        if self.up:
+            self._announce_devices()
+            topic = gateway_topic(self._site, self._gateway, "death")
+            self._publish_own(topic, encode_json(GatewayDeath(session=self._session, expected=True)))
+            until = time.monotonic() + 1.0
+            while self._unacknowledged and time.monotonic() < until and self._connection is not None:
+                self._connection.wait(0.1, self._wake_in)
+                self._drain_wake()
+                while self._connection is not None and self._connection.events:
+                    self._handle(self._connection.events.popleft())
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _drain_wake(self) -> None:
+        try:
+            while self._wake_in.recv(4096):
+                pass
+        except BlockingIOError:
+            return

@@ -1,0 +1,83 @@
+"""The alarm rules of one wearable, fed on a time line that no step of the wall clock can disturb."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import nan
+from typing import Final, Literal
+
+import structlog
+
+from vitalwire_edge.alarms import AlarmChange, AlarmConfig, AlarmEngine
+from vitalwire_edge.clock.gateway_clock import GatewayClock
+from vitalwire_edge.signal.chain import Beat, SignalSecond
+from vitalwire_edge.wire.codes import Code, ValueStatus
+from vitalwire_edge.wire.messages import VitalValue
+
+log = structlog.get_logger()
+
+_CLOCK_EVERY_NS: Final = 500_000_000
+
+
+class DeviceAlarms:
+    """Runs the engine of one device and hands every change, in UTC, to `on_change`.
+
+    The engine's time is the monotonic clock plus the offset that held when this began; a change is moved to today's
+    UTC on its way out. An engine that fails costs its input, is counted in `failures` and said loudly; it never costs
+    the data.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        config: AlarmConfig,
+        paced: Literal["yes", "no", "unknown"],
+        clock: GatewayClock,
+        on_change: Callable[[AlarmChange], None],
+        open_alarms: Iterable[AlarmChange] = (),
+    ) -> None:
+        self._device = device
+        self._clock = clock
+        self._on_change = on_change
+        self._base_ns = clock.offset_ns
+        self._clock_ns = 0
+        self.failures = 0
+        self._engine = AlarmEngine(device=device, config=config, paced=paced, open_alarms=tuple(open_alarms))
+
+    def beat(self, beat: Beat, mono_ns: int) -> None:
+        """A beat whose R peak was at `mono_ns`."""
+        self._run(lambda: self._engine.on_beat(beat, self._line(mono_ns)))
+
+    def second(self, second: SignalSecond, mono_ns: int) -> None:
+        """A judged second of signal that began at `mono_ns`."""
+        self._run(lambda: self._engine.on_second(second, self._line(mono_ns)))
+
+    def vitals(self, mono_ns: int, values: Iterable[VitalValue]) -> None:
+        """Numbers of one instant."""
+        readings = [
+            (Code(v.code), nan if v.value is None else v.value, ValueStatus(v.status)) for v in values
+        ]
+        self._run(lambda: self._engine.on_vitals(self._line(mono_ns), readings))
+
+    def status(self, mono_ns: int, battery_percent: int) -> None:
+        """The device's state."""
+        self._run(lambda: self._engine.on_status(self._line(mono_ns), battery_percent))
+
+    def clock(self, mono_ns: int) -> None:
+        """Time passes, with or without data."""
+        if mono_ns - self._clock_ns >= _CLOCK_EVERY_NS:
+            self._clock_ns = mono_ns
+            self._run(lambda: self._engine.on_clock(self._line(mono_ns)))
+
+    def _line(self, mono_ns: int) -> int:
+        return mono_ns + self._base_ns
+
+    def _run(self, rule: Callable[[], list[AlarmChange]]) -> None:
+        try:
+            changes = rule()
+        except Exception:
+            self.failures += 1
+            log.exception("alarm_rules_failed", device=self._device, failures=self.failures)
+            return
+        shift = self._clock.offset_ns - self._base_ns
+        for change in changes:
+            self._on_change(replace(change, onset_ns=change.onset_ns + shift, at_ns=change.at_ns + shift))

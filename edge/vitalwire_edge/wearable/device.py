@@ -1,0 +1,399 @@
+"""One wearable behind the gateway: from its frames to spooled waveform blocks, beats, vitals and alarms."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+from typing import Literal
+
+import msgspec
+import structlog
+
+from vitalwire_edge.alarms import AlarmChange, AlarmConfig
+from vitalwire_edge.clock.device_clock import EnvelopeClock
+from vitalwire_edge.clock.gateway_clock import GatewayClock
+from vitalwire_edge.config import TelemetryConfig
+from vitalwire_edge.signal.chain import ChainOutput
+from vitalwire_edge.spool.rows import Entry, Message
+from vitalwire_edge.wearable.alarms import DeviceAlarms
+from vitalwire_edge.wearable.channel import PackedBlock, WaveformChannel
+from vitalwire_edge.wearable.heart_rate import HeartRate
+from vitalwire_edge.wearable.messages import alarm_message, beats_message, vitals_message, wave_block
+from vitalwire_edge.wearable.reorder import Reorder, Timed
+from vitalwire_edge.wearable.vital_signs import judge
+from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
+from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
+from vitalwire_edge.wire.messages import (
+    Anchor,
+    BeatMark,
+    ChannelInfo,
+    DeviceBirth,
+    DeviceDeath,
+    DeviceStatus,
+    Flag,
+    VitalValue,
+)
+from vitalwire_edge.wire.topics import Stream
+
+log = structlog.get_logger()
+
+NS_PER_S = 1_000_000_000
+_REBOOT_BACK_NS = 5 * NS_PER_S
+_SETTLE_NS = NS_PER_S
+_SETTLE_FRAMES = 4096
+"""What a device may have had in its memory when it connects; arrives at once, before its clock can be judged."""
+
+Reason = Literal["goodbye", "closed", "silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a wearable's pipeline needs from the gateway."""
+
+    clock: GatewayClock
+    telemetry: TelemetryConfig
+    alarms: AlarmConfig
+    session: Callable[[], str]
+    put: Callable[[Entry], None]
+    on_alarm: Callable[[str, AlarmChange], None]
+
+
+class Wearable:
+    """Everything about one device name, over all its connections. One thread.
+
+    `lifecycle` is what the cloud should know about its presence; `dropped` counts by reason what did not get through.
+    """
+
+    def __init__(self, name: str, around: Surroundings, open_alarms: Iterable[AlarmChange] = ()) -> None:
+        self.name = name
+        self._around = around
+        self._clock = around.clock
+        self.dropped: Counter[str] = Counter()
+        self.frames = 0
+        self.connected = False
+        self.lifecycle: DeviceBirth | DeviceDeath | None = None
+        self._heard_ns = around.clock.now().mono_ns
+        self._boot: int | None = None
+        self._hello: Hello | None = None
+        self._battery: int | None = None
+        self._vitals_seen: dict[Code, None] = {}
+        self._departed = True
+        self._paced = _paced(name, around.telemetry)
+        self._alarms = DeviceAlarms(
+            name, around.alarms, self._paced, around.clock, self._put_alarm, open_alarms
+        )
+        self._start_anew()
+
+    @property
+    def heard_ns(self) -> int:
+        """Monotonic time of the last frame."""
+        return self._heard_ns
+
+    def _start_anew(self) -> None:
+        """The device restarted: its counters and its clock begin again."""
+        telemetry = self._around.telemetry
+        self._device_clock = EnvelopeClock()
+        self._reorder = Reorder(
+            frames=telemetry.reorder_frames, hold_ns=round(telemetry.reorder_s * NS_PER_S)
+        )
+        self._channels: list[WaveformChannel] = []
+        self._beats: list[BeatMark] = []
+        self._beats_at_ns = 0
+        self._heart_rate = HeartRate()
+        self._last_device_ns = 0
+        self._settling: list[Timed] | None = []
+
+    def greet(self, timed: Timed) -> None:
+        """The hello of a new connection: a new boot starts everything anew, the same boot goes on."""
+        hello = timed.frame.payload
+        assert isinstance(hello, Hello)
+        device_ns = timed.frame.device_us * 1000
+        rebooted = self._boot != hello.boot or device_ns + _REBOOT_BACK_NS < self._last_device_ns
+        if rebooted or self._hello is None or hello.channels != self._hello.channels:
+            self.flush()
+            self._start_anew()
+            self._boot = hello.boot
+            self._channels = [
+                WaveformChannel(channel, self._around.telemetry.block_s) for channel in hello.channels
+            ]
+            for channel in self._channels:
+                if not channel.usable:
+                    info = channel.info
+                    log.warning(
+                        "channel_unusable", device=self.name, code=int(info.code), rate_mhz=info.rate_mhz
+                    )
+            ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
+            if ecg is not None:
+                ecg.analyse()
+        self._hello = hello
+        self.connected = True
+        self._departed = False
+        self._birth()
+        self.take(timed)
+
+    def take(self, timed: Timed) -> None:
+        """A frame that arrived."""
+        self.frames += 1
+        self._heard_ns = timed.arrival_ns
+        if isinstance(self.lifecycle, DeviceDeath) and not self._departed:
+            self._birth()
+        for ready in self._reorder.push(timed):
+            self._use(ready)
+        self._settle(timed.arrival_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Time passes: give up waiting for holes, notice silence, let the alarm rules look at the clock."""
+        for ready in self._reorder.expire(now_ns):
+            self._use(ready)
+        self._settle(now_ns)
+        if self._departed:
+            return
+        silent_ns = round(self._around.telemetry.silent_after_s * NS_PER_S)
+        if now_ns - self._heard_ns > silent_ns and isinstance(self.lifecycle, DeviceBirth):
+            self.flush()
+            self._die("silent")
+        elif now_ns - self._heard_ns > 2 * NS_PER_S:
+            self.flush()
+        self._alarms.clock(now_ns)
+
+    def leave(self, reason: Reason) -> None:
+        """The connection is gone. After a goodbye nobody expects to hear from it, and silence is no alarm."""
+        self.connected = False
+        self.flush()
+        if isinstance(self.lifecycle, DeviceBirth):
+            self._die(reason)
+
+    def flush(self) -> None:
+        """Send on what is still being gathered."""
+        for ready in self._reorder.flush():
+            self._use(ready)
+        self._release()
+        for channel in self._channels:
+            for block in channel.flush(self._device_clock):
+                self._put_wave(channel, block)
+        self._put_beats()
+
+    def status(self, now_ns: int) -> DeviceStatus:
+        """State for the gateway's status message."""
+        quality = next((c.quality for c in self._channels if c.quality is not None), None)
+        return DeviceStatus(
+            device=self.name,
+            connected=self.connected,
+            battery_percent=self._battery,
+            quality=quality,
+            last_frame_age_s=round((now_ns - self._heard_ns) / NS_PER_S, 3) if self.frames else None,
+            frames=self.frames,
+            dropped=self.losses(),
+        )
+
+    @property
+    def alarm_failures(self) -> int:
+        """How often the alarm rules failed on their input."""
+        return self._alarms.failures
+
+    def losses(self) -> dict[str, int]:
+        """What did not get through, by reason."""
+        found = Counter(self.dropped)
+        found["duplicate"] += self._reorder.duplicate
+        found["late"] += self._reorder.late
+        found["missing_frames"] += self._reorder.missing
+        found["overlap_samples"] += sum(c.overlapped for c in self._channels)
+        return {reason: count for reason, count in sorted(found.items()) if count}
+
+    def _settle(self, now_ns: int) -> None:
+        """After a restart the first second only teaches the clock: what a device sends at once was not made at once."""
+        held = self._settling
+        if held and (now_ns - held[0].arrival_ns >= _SETTLE_NS or len(held) >= _SETTLE_FRAMES):
+            self._release()
+
+    def _release(self) -> None:
+        held, self._settling = self._settling, None
+        if not held:
+            return
+        best = min(held, key=lambda timed: timed.arrival_ns - timed.frame.device_us * 1000)
+        self._device_clock.reset(best.frame.device_us * 1000, best.arrival_ns)
+        for timed in held:
+            self._use(timed)
+
+    def _use(self, timed: Timed) -> None:
+        if self._settling is not None:
+            self._settling.append(timed)
+            return
+        frame = timed.frame
+        device_ns = frame.device_us * 1000
+        if not self._device_clock.observe(device_ns, timed.arrival_ns):
+            self.dropped["clock_impossible"] += 1
+            return
+        self._last_device_ns = max(self._last_device_ns, device_ns)
+        match frame.payload:
+            case Wave():
+                self._use_wave(frame, frame.payload)
+            case Vitals():
+                self._use_vitals(self._device_clock.map(device_ns), frame.payload)
+            case Status(battery_percent=battery):
+                if 0 <= battery <= 100:
+                    self._battery = battery
+                    self._alarms.status(self._device_clock.map(device_ns), battery)
+                else:
+                    self.dropped["impossible_value"] += 1
+            case Goodbye():
+                self._departed = True
+                self.leave("goodbye")
+            case Hello():
+                pass
+
+    def _use_wave(self, frame: Frame, wave: Wave) -> None:
+        channel = self._channels[wave.channel] if wave.channel < len(self._channels) else None
+        if channel is None or not channel.usable:
+            self.dropped["unusable_channel"] += 1
+            return
+        if not channel.believes(wave, frame.device_us * 1000):
+            self.dropped["impossible_counter"] += 1
+            return
+        for block in channel.push(wave, self._device_clock):
+            self._put_wave(channel, block)
+        output = channel.analysis(wave)
+        if output is not None:
+            self._use_analysis(channel, output)
+
+    def _use_analysis(self, channel: WaveformChannel, output: ChainOutput) -> None:
+        for beat in output.beats:
+            mono_ns = channel.mono_ns(beat.sample, self._device_clock)
+            self._heart_rate.add(mono_ns, beat)
+            self._alarms.beat(beat, mono_ns)
+            self._beats.append(
+                BeatMark(
+                    r_ns=self._clock.utc_ns(mono_ns),
+                    rr_ms=_known(beat.rr_s * 1000, 1),
+                    amplitude_uv=_known(beat.amplitude_uv, 1),
+                    width_ms=_known(beat.width_ms, 1),
+                    quality=_known(beat.quality, 3) or 0.0,
+                    wide=beat.wide,
+                )
+            )
+            self._beats_at_ns = mono_ns
+        for second in output.seconds:
+            start_ns = channel.mono_ns(second.first_sample, self._device_clock)
+            channel.quality = second.quality
+            self._alarms.second(second, start_ns)
+            self._put_beats()
+            if Code.HEART_RATE not in self._vitals_seen:
+                self._derive_heart_rate(start_ns + NS_PER_S, lead_off=second.lead_off)
+
+    def _derive_heart_rate(self, now_ns: int, *, lead_off: bool) -> None:
+        rate = self._heart_rate.at(now_ns, lead_off=lead_off)
+        if rate is not None:
+            # For the record and the screen; the alarm rules have the beats themselves.
+            self._put_vitals(now_ns, [VitalValue(Code.HEART_RATE, *rate)])
+
+    def _use_vitals(self, mono_ns: int, vitals: Vitals) -> None:
+        values, impossible = judge(vitals.readings)
+        if impossible:
+            self.dropped["impossible_value"] += impossible
+        if not values:
+            return
+        new = [Code(v.code) for v in values if v.code not in self._vitals_seen]
+        if new:
+            self._vitals_seen.update(dict.fromkeys(new))
+            if isinstance(self.lifecycle, DeviceBirth):
+                self._birth()
+        self._put_vitals(mono_ns, values)
+        self._alarms.vitals(mono_ns, values)
+
+    def _put_vitals(self, mono_ns: int, values: list[VitalValue]) -> None:
+        self._put("vitals", mono_ns, partial(vitals_message, self._clock.utc_ns(mono_ns), tuple(values)))
+
+    def _put_beats(self) -> None:
+        if self._beats:
+            beats, self._beats = tuple(self._beats), []
+            self._put("beat", self._beats_at_ns, partial(beats_message, beats))
+
+    def _put_wave(self, channel: WaveformChannel, block: PackedBlock) -> None:
+        self._put(
+            "ecg",
+            block.mono_ns,
+            partial(wave_block, channel.info, self._boot or 0, block, self._clock.utc_ns(block.mono_ns)),
+            code=int(channel.info.code),
+            samples=block.count,
+        )
+
+    def _put_alarm(self, change: AlarmChange) -> None:
+        kept = None if change.phase == "cleared" else msgspec.msgpack.encode(change)
+        now_ns = self._clock.now().mono_ns
+        # Before the spool has it, which may be confirmed before another line runs here.
+        self._around.on_alarm(self.name, change)
+        self._put("alarm", now_ns, partial(alarm_message, change), open_alarm=(change.kind, kept))
+        log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
+
+    def _put(
+        self,
+        stream: Stream,
+        mono_ns: int,
+        build: Callable[..., Message],
+        *,
+        code: int = 0,
+        samples: int = 1,
+        open_alarm: tuple[str, bytes | None] | None = None,
+    ) -> None:
+        clock = self._clock
+        anchor = None if clock.synchronised else Anchor(clock.boot, mono_ns)
+        flags = 0 if clock.synchronised else int(Flag.UNSYNCHRONISED)
+        message = build(flags=flags, anchor=anchor)
+        self._around.put(
+            Entry(
+                device=self.name,
+                stream=stream,
+                message=message,
+                mono_ns=mono_ns,
+                offset_ns=clock.offset_ns,
+                synchronised=clock.synchronised,
+                code=code,
+                samples=samples,
+                open_alarm=open_alarm,
+            )
+        )
+
+    def _birth(self) -> None:
+        assert self._hello is not None
+        waves = tuple(
+            ChannelInfo(
+                code=int(c.code),
+                name=LEADS.get(c.code, c.code.name),
+                unit=WAVE_UNITS.get(c.code, "1"),
+                rate_mhz=c.rate_mhz,
+                scale=c.scale,
+            )
+            for c in (channel.info for channel in self._channels if channel.usable)
+        )
+        numbers = tuple(
+            ChannelInfo(
+                code=int(code), name=VITALS[code].name, unit=VITALS[code].unit, loinc=VITALS[code].loinc
+            )
+            for code in self._vitals_seen
+        )
+        self.lifecycle = DeviceBirth(
+            session=self._around.session(),
+            at_ns=self._clock.now().utc_ns,
+            device_boot=self._boot or 0,
+            simulated=self._around.telemetry.simulated,
+            channels=waves + numbers,
+            paced=self._paced,
+        )
+
+    def _die(self, reason: Reason) -> None:
+        log.info("device_gone", device=self.name, reason=reason)
+        self.lifecycle = DeviceDeath(
+            session=self._around.session(), at_ns=self._clock.now().utc_ns, reason=reason
+        )
+
+
+def _paced(name: str, telemetry: TelemetryConfig) -> Literal["yes", "no", "unknown"]:
+    if name in telemetry.paced:
+        return "yes"
+    return "no" if name in telemetry.not_paced else "unknown"
+
+
+def _known(value: float, digits: int) -> float | None:
+    """`value` rounded; None where the signal did not let it be measured."""
+    return round(value, digits) if isfinite(value) else None

@@ -1,0 +1,126 @@
+"""`vitalwire demo` as its user runs it: headless with a report, and by hand until Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import psutil
+import pytest
+
+DEMO = (sys.executable, "-m", "vitalwire_edge", "demo", "--no-browser")
+
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "VITALWIRE_DATA"}
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.timeout(240)
+def test_a_bad_minute_and_a_half_loses_nothing_and_misses_nothing(tmp_path):
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [*DEMO, "--seconds", "90", "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(out.read_text())
+
+    assert report["ok"] is True
+    assert report["seconds"] >= 90
+    devices = {stream["device"] for stream in report["streams"]}
+    assert len(devices) >= 4
+    assert all(s["lost"] == s["duplicated"] == 0 and s["stored"] == s["sent"] for s in report["streams"])
+    ecg = {s["device"]: s for s in report["streams"] if s["stream"] == "ecg"}
+    # 90 s at 250 Hz, or the recording's 360 Hz, less what the script made the radio drop.
+    for stream in ecg.values():
+        assert stream["sent"] + stream["dropped_by_script"] in {90 * 250, 90 * 360}
+    assert any(stream["dropped_by_script"] for stream in ecg.values())
+
+    assert len({episode["kind"] for episode in report["episodes"]}) >= 6
+    assert all(e["raised"] and e["raised_by"] and e["latency_ms"] > 0 for e in report["episodes"])
+    assert {d["kind"] for d in report["disturbances"]} == {"link_loss", "cloud_restart"}
+    assert report["false_alerts"] == len(report["false_alert_list"])
+    for figures in report["latency_ms"].values():
+        assert 0 < figures["p50"] <= figures["p99"] <= figures["max"]
+    assert report["wire_bytes_per_device_s"] > 100
+    assert {"broker", "cloud", "gw-a", "gw-b", *devices} == set(report["cpu_s"])
+    assert all(used > 0 for used in report["cpu_s"].values())
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_ends_everything_cleanly(tmp_path):
+    process = subprocess.Popen(
+        [*DEMO, "--scenario", "quiet", "--json", str(tmp_path / "out.json")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    watchdog = threading.Timer(100, process.kill)
+    watchdog.start()
+    try:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if found := re.search(r"live page: (http://\S+)", line):
+                break
+        else:
+            pytest.fail("".join(lines))
+        with urllib.request.urlopen(found[1]) as page:
+            assert b"vitalwire" in page.read()
+        threading.Event().wait(8)
+        children = family(process)
+        assert len(children) >= 4
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait() == 0, "".join(lines) + rest
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["ok"] is True
+    assert report["false_alert_list"] == []
+
+
+@pytest.mark.timeout(120)
+def test_a_folder_of_recordings_takes_the_place_of_the_one_that_comes_along(tmp_path, recordings):
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [*DEMO, "--seconds", "12", "--json", str(out), "--data", str(recordings / "mitdb")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mitdb/101.hea" in done.stdout.replace("\n", "")
+    streams = json.loads(out.read_text())["streams"]
+    assert next(s["sent"] for s in streams if s["device"] == "chest-1" and s["stream"] == "ecg") == 12 * 360
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--scenario", "nowhere"), "no scenario 'nowhere'"),
+        (("--seconds", "1"), "--seconds"),
+        (("--work-dir", "/proc"), "not empty"),
+        (("--data", "/nowhere"), "no ECG below /nowhere"),
+    ],
+)
+def test_wrong_use_exits_2_and_names_it(arguments, named):
+    done = subprocess.run([*DEMO, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert named in done.stderr

@@ -1,0 +1,158 @@
+"""The judge of a demo says not ok for everything that must not happen, and names it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from vitalwire_sim import truth
+from vitalwire_sim.demo.report import build_report
+from vitalwire_sim.demo.run import Evidence, Plan
+from vitalwire_sim.scenario import load
+
+SECOND = 1_000_000_000
+START = 1_800_000_000 * SECOND
+
+
+def write_truth(folder: Path, *, cut: bool = False) -> Path:
+    path = folder / "chest-1.truth.jsonl"
+    with truth.TruthFile(path) as file:
+        file.write(
+            truth.Start(
+                device="chest-1",
+                gateway="gw-a",
+                site="s",
+                scenario="ward",
+                seed=1,
+                boot=1,
+                start_ns=START,
+                fs_hz=250.0,
+                lead="ECG",
+                recording=None,
+            )
+        )
+        for kind, expects, at_s in (("asystole", ("asystole",), 10), ("motion", (), 30)):
+            file.write(
+                truth.EpisodeStart(
+                    kind=kind,
+                    at_ns=START + at_s * SECOND,
+                    end_ns=START + (at_s + 10) * SECOND,
+                    strength=1.0,
+                    expects=expects,
+                    allows=("pressure_low",),
+                    settle_s=5.0,
+                )
+            )
+            file.write(
+                truth.EpisodeEnd(
+                    kind=kind, start_ns=START + at_s * SECOND, at_ns=START + (at_s + 5) * SECOND, cut=cut
+                )
+            )
+        counts = truth.Counts(frames=10, samples=1000, sent=950, dropped_by_script=50)
+        file.write(
+            truth.End(at_ns=START + 60 * SECOND, reason="done", ecg=counts, vitals=counts, reconnects=0)
+        )
+    return path
+
+
+def alarm(kind: str, at_s: float, device: str | None = "chest-1", gateway: str = "gw-a") -> dict[str, object]:
+    return {
+        "device": device,
+        "gateway": gateway,
+        "kind": kind,
+        "priority": "high",
+        "rule": f"{kind}/1",
+        "text": kind,
+        "onset_ns": START + int(at_s * SECOND),
+        "raised_ns": START + int(at_s * SECOND),
+        "stored_ns": START + int((at_s + 0.5) * SECOND),
+    }
+
+
+def stream(samples: int = 950, duplicated: int = 0) -> dict[str, object]:
+    return {
+        "device": "chest-1",
+        "stream": "ecg",
+        "samples": samples,
+        "duplicated": duplicated,
+        "latency_ms": {"values": [10.0, 20.0, 400.0]},
+    }
+
+
+@pytest.fixture
+def judge(tmp_path):
+    def build(*, streams=None, alarms=None, cut=False, disturbances=(), problems=()):
+        counters = tmp_path / "gw-a.counters.json"
+        counters.write_bytes(
+            msgspec.json.encode({"devices": {"chest-1": {"accepted": {"ecg": 950}, "bytes_published": 6000}}})
+        )
+        evidence = Evidence(
+            truth_files=[write_truth(tmp_path, cut=cut)],
+            counter_files=[counters, tmp_path / "never-written.json"],
+            audit={
+                "streams": [stream()] if streams is None else streams,
+                "alarms": [alarm("asystole", 14)] if alarms is None else alarms,
+            },
+            cpu_s={"cloud": 1.0},
+            disturbances=list(disturbances),
+            elapsed_s=60.0,
+            problems=list(problems),
+        )
+        plan = Plan("ward", load("ward"), 60.0, 1, tmp_path, browser=False)
+        return build_report(plan, evidence)
+
+    return build
+
+
+def test_a_clean_run(judge):
+    report = judge()
+    assert report.ok
+    assert report.false_alerts == 0
+    assert report.wire_bytes_per_device_s == 100.0
+    (ecg,) = report.streams
+    assert (ecg.sent, ecg.stored, ecg.lost, ecg.duplicated, ecg.dropped_by_script) == (950, 950, 0, 0, 50)
+    (episode,) = report.episodes
+    assert (episode.kind, episode.raised, episode.raised_by) == ("asystole", True, "asystole/1")
+    assert episode.latency_ms == 4500.0
+    assert report.latency_ms["sample_to_store"].max == 400.0
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"streams": [stream(samples=949)]},
+        {"streams": [stream(duplicated=1)]},
+        {"streams": []},
+        {"alarms": []},
+        {"alarms": [alarm("asystole", 40)]},
+        {"alarms": [alarm("lead_off", 14)]},
+        {"alarms": [alarm("asystole", 14, device="chest-2")]},
+        {"problems": ["cloud did not stop"]},
+    ],
+)
+def test_every_flaw_is_not_ok(judge, flaw):
+    assert not judge(**flaw).ok
+
+
+def test_consequences_are_no_false_alerts_but_the_unexplained_is(judge):
+    alarms = [alarm("asystole", 14), alarm("pressure_low", 18), alarm("lead_off", 18), alarm("asystole", 50)]
+    report = judge(alarms=alarms)
+    assert [(a.kind, a.device) for a in report.false_alert_list] == [
+        ("lead_off", "chest-1"),
+        ("asystole", "chest-1"),
+    ]
+
+
+def test_a_silent_gateway_is_explained_by_its_cut_link_only(judge):
+    silent = alarm("gateway_silent", 20, device=None, gateway="gw-b")
+    cut = {"kind": "link_loss", "gateway": "gw-b", "start_ns": START + 15 * SECOND, "duration_s": 10.0}
+    alarms = [alarm("asystole", 14), silent]
+    assert judge(alarms=alarms).false_alerts == 1
+    assert judge(alarms=alarms, disturbances=[cut]).false_alerts == 0
+    assert judge(alarms=alarms, disturbances=[{**cut, "gateway": "gw-a"}]).false_alerts == 1
+
+
+def test_an_episode_that_the_user_cut_short_is_not_held_against_the_run(judge):
+    report = judge(alarms=[], cut=True)
+    assert report.episodes == []
+    assert report.ok
