@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import tiny_model as tiny
 
-from vitalwire_edge.clock import Stamp
+from vitalwire_edge.clock.gateway_clock import Stamp
 from vitalwire_edge.inference.artifact import Artifact, Host, open_artifact, pack, read_manifest, sha256
 from vitalwire_edge.inference.keys import Root
 from vitalwire_edge.inference.refusal import ArtifactRefusedError

@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from vitalwire_edge.clock import Stamp
+from vitalwire_edge.clock.gateway_clock import Stamp
 from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.ota.keeper import ModelKeeper

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
-from vitalwire_edge.clock import Stamp
+from vitalwire_edge.clock.gateway_clock import Stamp
 from vitalwire_edge.inference import selftest
 from vitalwire_edge.inference.artifact import Artifact, Host, open_artifact
 from vitalwire_edge.inference.keys import Trust
