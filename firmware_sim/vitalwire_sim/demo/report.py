@@ -155,7 +155,8 @@ def print_report(report: DemoReport, console: Console) -> None:
             else "[red]not raised[/red]"
         )
         table.add_row(episode.device, episode.kind, episode.raised_by or "", after)
-    console.print(table)
+    if report.episodes:
+        console.print(table)
     for alert in report.false_alert_list:
         console.print(
             f"unexplained: {alert.device or alert.gateway} {alert.kind}: {alert.text}", style="yellow"
