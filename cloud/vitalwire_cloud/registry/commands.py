@@ -10,7 +10,7 @@ import typer
 
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.gate import Decision, Evidence, decide
-from vitalwire_cloud.registry.ledger import Model, ModelLedger, RegistryError
+from vitalwire_cloud.registry.ledger import Model, ModelLedger, RegistryError, open_ledger
 from vitalwire_cloud.registry.rollout import progress
 from vitalwire_edge.inference.keys import KeyFileError, Root, Signer, Trust, write_secret
 
@@ -27,17 +27,6 @@ _Key = Annotated[
     Path, typer.Option("--key", help="Signing key, made by `model keys delegate`.", metavar="FILE")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
-
-
-def open_ledger(data_dir: Path, url: str | None = None) -> ModelLedger:
-    """The registry of a service's data folder. Raises `RegistryError`."""
-    if url is None:
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RegistryError(f"data folder {data_dir}: {error.strerror}") from error
-        url = f"sqlite:///{(data_dir / 'models.sqlite').absolute()}"
-    return ModelLedger(url, data_dir / "models")
 
 
 @app.command("list", epilog="Example: vitalwire model list --data-dir ./data")

@@ -13,12 +13,12 @@ from typing import Final, Protocol
 
 import structlog
 
+from vitalwire_cloud.registry.config import RolloutConfig
 from vitalwire_cloud.registry.ledger import Model, ModelLedger, RegistryError, Reported
 from vitalwire_cloud.registry.publishing import newest, rollback
 from vitalwire_cloud.registry.rollout import (
     Key,
     Progress,
-    RolloutConfig,
     choose_first,
     next_stage,
     progress,

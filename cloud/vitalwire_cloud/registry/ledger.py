@@ -260,6 +260,17 @@ class ModelLedger:
             raise RegistryError(f"model registry {self.folder}: {error.strerror or error}") from error
 
 
+def open_ledger(data_dir: Path, url: str | None = None) -> ModelLedger:
+    """The registry of a service's data folder. Raises `RegistryError`."""
+    if url is None:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RegistryError(f"data folder {data_dir}: {error.strerror}") from error
+        url = f"sqlite:///{(data_dir / 'models.sqlite').absolute()}"
+    return ModelLedger(url, data_dir / "models")
+
+
 def _columns(model: Model) -> dict[str, Any]:
     plain = {name: getattr(model, name) for name in Model.__struct_fields__}
     return plain | {

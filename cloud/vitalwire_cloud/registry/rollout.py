@@ -1,10 +1,11 @@
 """Who is offered a model, and when a rollout goes on or stops. Pure: figures in, decisions out."""
 
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
+from vitalwire_cloud.registry.config import RolloutConfig
 from vitalwire_cloud.registry.ledger import Gateway, Model, Reported, Stage
 from vitalwire_edge.inference.refusal import Refusal
 
@@ -16,20 +17,6 @@ _OF_THE_GATEWAY: Final = frozenset(
     {Refusal.NO_ROOM.value, Refusal.OLDER_VERSION.value, Refusal.WRONG_HARDWARE.value}
 )
 """Reasons that say something about one gateway and nothing about the model."""
-
-
-class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`first` gateways must confirm a model before all others are offered it; `first_names` ("site/gateway") say which.
-
-    With all, a rollout stops when more than `tolerated` of those that tried a model refuse it, and at least two.
-    """
-
-    first: Annotated[int, msgspec.Meta(ge=1)] = 1
-    first_names: tuple[str, ...] = ()
-    tolerated: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
-    offer_every_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
-    offer_again_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
-    """After a refusal that lay in the moment: a full disk, a wrong clock."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

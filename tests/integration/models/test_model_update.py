@@ -18,10 +18,10 @@ from model_ward import SITE, Bus, LiveGateway
 
 from vitalwire_cloud.broker import EmbeddedBroker
 from vitalwire_cloud.registry import publishing
-from vitalwire_cloud.registry.commands import open_ledger
+from vitalwire_cloud.registry.config import RolloutConfig
 from vitalwire_cloud.registry.desk import ModelDesk
 from vitalwire_cloud.registry.gate import Check, Decision
-from vitalwire_cloud.registry.rollout import RolloutConfig
+from vitalwire_cloud.registry.ledger import open_ledger
 from vitalwire_edge.inference import container
 from vitalwire_edge.inference.artifact import pack
 from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES, seal, unseal

@@ -6,11 +6,10 @@ import tiny_model as tiny
 from model_gateway import HOST, NOW_NS, Workshop
 
 from vitalwire_cloud.registry import publishing
-from vitalwire_cloud.registry.commands import open_ledger
+from vitalwire_cloud.registry.config import RolloutConfig
 from vitalwire_cloud.registry.gate import Check, Decision
-from vitalwire_cloud.registry.ledger import RegistryError, Reported
+from vitalwire_cloud.registry.ledger import RegistryError, Reported, open_ledger
 from vitalwire_cloud.registry.rollout import (
-    RolloutConfig,
     choose_first,
     next_stage,
     progress,
