@@ -74,7 +74,7 @@ class Scoring:
 
     def normalised(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context features (n, 18) in units of normal training beats, as model and mixture take them."""
-        return ((context - self._centre) / self._width).clip(-12, 12).astype(np.float32)
+        return ((context - self._centre) / self._width).clip(-30, 30).astype(np.float32)
 
     def views(
         self,
@@ -83,17 +83,8 @@ class Scoring:
         outputs: tuple[NDArray[np.float32], ...],
     ) -> Views:
         """Score beats (n, WINDOW) with the model's outputs for them: expected beat, log variance, timing, latent."""
-        known = self.normalised(context).astype(np.float64)
-        expected, spread, timing, _ = outputs
-        raw = np.stack(
-            (
-                self._mixture(known),
-                shape_surprise(beat, expected, spread),
-                timing_surprise(known[:, SHAPE_FEATURES:], timing),
-            ),
-            axis=1,
-        )
-        return self.joined(raw, np.abs(known[:, features.CONTEXT.index("amplitude")]))
+        amplitude = np.abs(self.normalised(context)[:, features.CONTEXT.index("amplitude")]).astype(np.float64)
+        return self.joined(self.raw_views(beat, context, outputs), amplitude)
 
     def raw_views(
         self,
@@ -103,11 +94,11 @@ class Scoring:
     ) -> NDArray[np.float64]:
         """Surprise in nats of mixture, shape and timing (n, 3), from which the view constants are fitted."""
         known = self.normalised(context).astype(np.float64)
-        expected, spread, timing, _ = outputs
+        expected, spread, timing, latent = outputs
         return np.stack(
             (
                 self._mixture(known),
-                shape_surprise(beat, expected, spread),
+                shape_surprise(beat, expected, spread) + latent_surprise(latent),
                 timing_surprise(known[:, SHAPE_FEATURES:], timing),
             ),
             axis=1,
@@ -140,6 +131,13 @@ def shape_surprise(
     """Log of the mean squared deviation from the expected beat in the decoder's own spread, QRS, P and T alike."""
     unusual = np.square(beat.astype(np.float64) - expected) * np.exp(-log_variance.astype(np.float64))
     return np.stack([np.log(unusual[:, part].mean(axis=1) + 0.05) for part in PARTS], axis=1).mean(axis=1)
+
+
+def latent_surprise(latent: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log of the divergence of the latent's posterior from its prior: what it costs to tell this beat from the reference."""
+    mean, log_variance = np.split(latent.astype(np.float64), 2, axis=1)
+    nats = 0.5 * (np.square(mean) + np.exp(log_variance) - 1.0 - log_variance).sum(axis=1)
+    return np.log(nats + 1.0)
 
 
 def timing_surprise(rhythm: NDArray[np.float64], timing: NDArray[np.float32]) -> NDArray[np.float64]:
