@@ -208,7 +208,7 @@ def run_record(
         preprocessing=features.VERSION,
         records={patient.record: patient.digest for patient in patients},
         normal_beats=sum(int(patient.normal.sum()) for patient in patients),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         python=platform.python_version(),
         machine=platform.machine(),
     )

@@ -1,8 +1,9 @@
 """From the model's outputs and the context features to one score, in plain arithmetic.
 
 The score joins two views of a beat that are both fitted on normal beats only: the likelihood of a Gaussian mixture over
-the context features, and the likelihood that the autoencoder gives the beat's shape and its timing. Each is measured in
-robust units of the normal training beats, and they are averaged with equal weight.
+the context features (shape against the patient's reference, and rhythm), and the likelihood that the autoencoder gives
+the beat's timing. Each is measured in robust units of the normal training beats, its tail tamed by a logarithm, and both
+count alike. The autoencoder's surprise at the shape explains an alert but does not enter the score: the mixture holds it.
 """
 
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Scoring:
         """Views from surprise in nats."""
         units = (raw - self._view_centre) / self._view_width
         mixture, shape, timing = units.T
-        score = 0.5 * mixture + 0.25 * (shape + timing)
+        score = _tamed(mixture) + _tamed(timing)
         return Views(score, mixture, shape, timing, amplitude)
 
     def _mixture(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,6 +124,11 @@ class Scoring:
         )
         top = each.max(axis=1, keepdims=True)
         return -(top[:, 0] + np.log(np.exp(each - top).sum(axis=1)))
+
+
+def _tamed(units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signed logarithm: keeps the order, and keeps one view from drowning the other."""
+    return np.sign(units) * np.log1p(np.abs(units))
 
 
 def shape_surprise(
