@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
-from vitalwire_cloud.registry.publishing import Candidate, Specification, write_candidate
+from vitalwire_cloud.registry.publishing import Candidate, Specification, read_candidate, write_candidate
 from vitalwire_cloud.train import export
-from vitalwire_edge.inference.artifact import CARD, PARAMETERS, SELF_TEST, Needs
+from vitalwire_edge.inference.artifact import CARD, PARAMETERS, SELF_TEST, Manifest, Needs, pack
+from vitalwire_edge.inference.keys import Signer
 from vitalwire_edge.inference.selftest import pack_vectors
 
 NEEDS: Final = Needs(
@@ -41,6 +42,24 @@ def candidate_of(source: Path, out: Path) -> dict[str, int]:
     out.joinpath(export.FILES[export.FLOAT]).write_bytes(made[export.FLOAT])
     out.joinpath(export.FILES[export.STATIC]).write_bytes(made[export.STATIC])
     return {name: len(data) for name, data in parts.items()}
+
+
+def signed_artifact(folder: Path, signer: Signer, *, version: int, now_ns: int) -> Path:
+    """Sign the candidate in a folder, as for a model that ships with the software; returns `beat-VERSION.vwm` there.
+
+    What goes to gateways over the air passes the registry's gate instead (`vitalwire model publish`).
+    Raises `RegistryError`, `ArtifactRefusedError`, `OSError`.
+    """
+    made = read_candidate(folder)
+    manifest = Manifest(
+        name=made.specification.name,
+        version=version,
+        created_ns=now_ns,
+        hardware=made.specification.hardware,
+    )
+    path = folder / f"{manifest.name}-{version}.vwm"
+    path.write_bytes(pack(made.parts, manifest, signer))
+    return path
 
 
 def card(run: dict[str, Any], source: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from vitalwire_cloud.train import export as exporting
 from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
 from vitalwire_cloud.train.fit_beat import TrainingDataError, fit, run_record
+from vitalwire_edge.inference.keys import KeyFileError, Signer
+from vitalwire_edge.inference.refusal import ArtifactRefusedError
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the models on recordings.")
 export_app = typer.Typer(invoke_without_command=True, help="Turn a trained model into files for gateways.")
@@ -82,19 +84,27 @@ def representative(patients: list[Patient], seed: int) -> Beats:
 
 
 @export_app.callback(
-    epilog="Example: vitalwire export --from run --out candidate",
+    epilog="Example: vitalwire export --from run --out candidate\n\n"
+    "Example: vitalwire export --from run --out candidate --key signing.key --version 1",
 )
 def export(
     *,
     source: Annotated[Path, typer.Option("--from", help="Folder that `train beat` left.", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the candidate.", metavar="DIR")],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Signing key: also write the signed artifact.", metavar="FILE")
+    ] = None,
+    version: Annotated[int, typer.Option("--version", min=1, help="With --key: version to sign.")] = 1,
 ) -> None:
     """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
-    from vitalwire_cloud.train.candidate import candidate_of  # noqa: PLC0415 - the exporter is heavy
+    from vitalwire_cloud.train.candidate import candidate_of, signed_artifact  # noqa: PLC0415 - the exporter is heavy
 
     try:
         sizes = candidate_of(source, out)
-    except (FittedModelError, OSError) as error:
+        if key is not None:
+            signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())
+            sizes[signed.name] = signed.stat().st_size
+    except (FittedModelError, KeyFileError, ArtifactRefusedError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     for name, size in sizes.items():
