@@ -33,7 +33,9 @@ def train() -> None:
 def beat(
     *,
     data: Annotated[Path, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")],
-    out: Annotated[Path, typer.Option("--out", help="Where the model goes; resumed if it is there.", metavar="DIR")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the model goes; resumed if it is there.", metavar="DIR")
+    ],
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="End after so many.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=1, help="End after so long.")] = None,
     seed: Annotated[int, typer.Option("--seed")] = 1,
@@ -56,7 +58,9 @@ def beat(
                 epochs=epochs,
                 seconds=seconds,
                 folder=out,
-                progress=lambda done, lost: bar.update(task, completed=done, description=f"epoch {done}, loss {lost:.3f}"),
+                progress=lambda done, lost: bar.update(
+                    task, completed=done, description=f"epoch {done}, loss {lost:.3f}"
+                ),
             )
         exporting.save(out, model.network, model.parameters, representative(patients, seed))
     except (NoRecordError, TrainingDataError, OSError) as error:
@@ -92,7 +96,8 @@ def export(
     source: Annotated[Path, typer.Option("--from", help="Folder that `train beat` left.", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the candidate.", metavar="DIR")],
     key: Annotated[
-        Path | None, typer.Option("--key", help="Signing key: also write the signed artifact.", metavar="FILE")
+        Path | None,
+        typer.Option("--key", help="Signing key: also write the signed artifact.", metavar="FILE"),
     ] = None,
     version: Annotated[int, typer.Option("--version", min=1, help="With --key: version to sign.")] = 1,
 ) -> None:

@@ -24,7 +24,30 @@ from vitalwire_edge.signal.resample import ResamplerBank
 CACHE_VERSION: Final = 1
 PACED: Final = frozenset({"102", "104", "107", "217"})
 DS1: Final = tuple(
-    "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split()
+    [
+        "101",
+        "106",
+        "108",
+        "109",
+        "112",
+        "114",
+        "115",
+        "116",
+        "118",
+        "119",
+        "122",
+        "124",
+        "201",
+        "203",
+        "205",
+        "207",
+        "208",
+        "209",
+        "215",
+        "220",
+        "223",
+        "230",
+    ]
 )
 """The training half of de Chazal et al., IEEE TBME 51(7), 2004."""
 

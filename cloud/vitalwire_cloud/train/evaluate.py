@@ -80,7 +80,9 @@ def evaluate() -> None:
     """Evaluate models after the protocols, with anchors beside."""
 
 
-@app.command(epilog="Example: vitalwire evaluate anomaly --protocol inter-patient --data mitdb --json p2.json")
+@app.command(
+    epilog="Example: vitalwire evaluate anomaly --protocol inter-patient --data mitdb --json p2.json"
+)
 def anomaly(
     *,
     data: _Data,
@@ -155,7 +157,9 @@ def int8(
             "f1": f1(label, score, model.parameters.threshold),
         }
     found = rows.pop(export.DYNAMIC)
-    passed = found["f1"] >= INT8_BAR["f1"] and all(found[n] <= INT8_BAR[n] for n in ("d_auc", "bytes", "p50_us"))
+    passed = found["f1"] >= INT8_BAR["f1"] and all(
+        found[n] <= INT8_BAR[n] for n in ("d_auc", "bytes", "p50_us")
+    )
     _say(
         Report(
             protocol="int8",

@@ -59,7 +59,9 @@ def saved(folder: Path) -> tuple[BeatVae, ScoreParameters, Beats]:
         network = BeatVae()
         network.load_state_dict(state["network"])
     except (OSError, msgspec.MsgspecError, KeyError, RuntimeError) as error:
-        raise FittedModelError(f"{folder} holds no fitted model ({error}): run `vitalwire train beat` first") from error
+        raise FittedModelError(
+            f"{folder} holds no fitted model ({error}): run `vitalwire train beat` first"
+        ) from error
     network.eval()
     return network, parameters, Beats(**{name: array.numpy() for name, array in state["beats"].items()})
 
@@ -109,7 +111,9 @@ def self_test(model: bytes, parameters: ScoreParameters, beats: Beats) -> Vector
     return Vectors(tuple(inputs), outputs, tolerance)
 
 
-def run_all(runner: LoadedModel, parameters: ScoreParameters, beats: Beats) -> tuple[NDArray[np.float32], ...]:
+def run_all(
+    runner: LoadedModel, parameters: ScoreParameters, beats: Beats
+) -> tuple[NDArray[np.float32], ...]:
     """Outputs (n, ...) of a model file for n beats."""
     rows = [runner(inputs) for inputs in given(parameters, beats)]
     return tuple(np.concatenate([row[k] for row in rows]) for k in range(len(rows[0])))

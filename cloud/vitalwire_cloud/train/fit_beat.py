@@ -131,9 +131,7 @@ def _mixture(context: NDArray[np.float32], seed: int) -> ScoreParameters:
     """The Gaussian mixture over context features, with the views still in nats."""
     centre, width = context.mean(axis=0), np.maximum(context.std(axis=0), 1e-3)
     known = ((context - centre) / width).clip(-30, 30)
-    mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=300, random_state=seed).fit(
-        known
-    )
+    mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=300, random_state=seed).fit(known)
     return ScoreParameters(
         preprocessing=features.VERSION,
         centre=centre.tolist(),

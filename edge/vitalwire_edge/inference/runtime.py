@@ -31,12 +31,16 @@ class LoadedModel:
         try:
             module = importlib.import_module(_MODULES[runtime])
         except (ImportError, KeyError) as error:
-            raise RuntimeMissingError(f"runtime {runtime} is not installed: install vitalwire[edge]") from error
+            raise RuntimeMissingError(
+                f"runtime {runtime} is not installed: install vitalwire[edge]"
+            ) from error
         try:
             self._interpreter: Any = module.Interpreter(model_content=model, num_threads=1)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{runtime} cannot load a model file of {len(model)} bytes: {error}") from error
+            raise ModelFileError(
+                f"{runtime} cannot load a model file of {len(model)} bytes: {error}"
+            ) from error
         self._inputs = [_Tensor.of(each) for each in _by_name(self._interpreter.get_input_details())]
         self._outputs = [_Tensor.of(each) for each in _by_name(self._interpreter.get_output_details())]
 

@@ -84,7 +84,9 @@ class Scoring:
         outputs: tuple[NDArray[np.float32], ...],
     ) -> Views:
         """Score beats (n, WINDOW) with the model's outputs for them: expected beat, log variance, timing, latent."""
-        amplitude = np.abs(self.normalised(context)[:, features.CONTEXT.index("amplitude")]).astype(np.float64)
+        amplitude = np.abs(self.normalised(context)[:, features.CONTEXT.index("amplitude")]).astype(
+            np.float64
+        )
         return self.joined(self.raw_views(beat, context, outputs), amplitude)
 
     def raw_views(

@@ -31,7 +31,7 @@ def test_no_window_holds_more_alerts_than_its_limit(seed, budget, drift):
 
 def test_an_alert_covers_the_beats_after_it_and_is_not_extended():
     calibration = AlertCalibration(budget_per_hour=600, threshold=1.0)
-    times = [t for t in range(0, 100) if calibration.push(float(t), 1000.0)]
+    times = [t for t in range(100) if calibration.push(float(t), 1000.0)]
     assert times == [0, 30, 60, 90]
 
 
