@@ -1,6 +1,6 @@
 """`vitalwire train` and `vitalwire export`."""
 
-import datetime
+import datetime as dt
 import time
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +66,7 @@ def beat(
     except (NoRecordError, TrainingDataError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(model, patients, seed=seed, seconds=time.monotonic() - began, created=created)
     (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     typer.echo(

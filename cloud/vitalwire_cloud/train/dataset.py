@@ -23,31 +23,10 @@ from vitalwire_edge.signal.resample import ResamplerBank
 
 CACHE_VERSION: Final = 1
 PACED: Final = frozenset({"102", "104", "107", "217"})
-DS1: Final = tuple(
-    [
-        "101",
-        "106",
-        "108",
-        "109",
-        "112",
-        "114",
-        "115",
-        "116",
-        "118",
-        "119",
-        "122",
-        "124",
-        "201",
-        "203",
-        "205",
-        "207",
-        "208",
-        "209",
-        "215",
-        "220",
-        "223",
-        "230",
-    ]
+
+DS1: Final = (
+    *("101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "122"),
+    *("124", "201", "203", "205", "207", "208", "209", "215", "220", "223", "230"),
 )
 """The training half of de Chazal et al., IEEE TBME 51(7), 2004."""
 
@@ -96,12 +75,14 @@ class Patient:
     @property
     def normal(self) -> NDArray[np.bool_]:
         """Which beats are of class N."""
-        return self.label == "N"
+        chosen: NDArray[np.bool_] = self.label == "N"
+        return chosen
 
     @property
     def late(self) -> NDArray[np.bool_]:
         """Which beats come after the first five minutes, those of personalisation."""
-        return self.sample >= 300 * self.fs_hz
+        chosen: NDArray[np.bool_] = self.sample >= 300 * self.fs_hz
+        return chosen
 
 
 def windows_at(

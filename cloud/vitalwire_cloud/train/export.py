@@ -1,4 +1,4 @@
-"""From a fitted model to files a gateway can run: float, dynamic-range int8 and static int8, and the parts around them."""
+"""From a fitted model to files a gateway can run: float, dynamic-range int8 and static int8, and self-test vectors."""
 
 import tempfile
 from dataclasses import dataclass

@@ -173,10 +173,10 @@ def _train(
         beta = min(1.0, 0.1 + epoch / 10)
         order = torch.randperm(count)
         total = 0.0
-        for batch in order.split(BATCH):
+        for batch in torch.split(order, BATCH):
             optimiser.zero_grad()
             value = loss(network, *(x[batch] for x in data), beta=beta)
-            value.backward()
+            torch.autograd.backward(value)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
             total += value.item() * len(batch)

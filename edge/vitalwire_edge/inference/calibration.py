@@ -1,9 +1,9 @@
 """Alerts within a budget per patient-hour, without labels (protocol P6).
 
 The threshold follows the patient by online quantile tracking (Gibbs & Candes, "Adaptive conformal inference under
-distribution shift", NeurIPS 2021): it rises with each alert and sinks slowly without, so that alerts come at the budget's
-rate whatever the patient's scores are. A limiter on top holds in every window, not only on average. Rules for lethal
-rhythms and NEWS2 do not pass through here.
+distribution shift", NeurIPS 2021): it rises with each alert and sinks slowly without, so that alerts come at the
+budget's rate whatever the patient's scores are. A limiter on top holds in every window, not only on average. Rules for
+lethal rhythms and NEWS2 do not pass through here.
 """
 
 from collections import deque

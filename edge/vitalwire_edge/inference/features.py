@@ -100,11 +100,13 @@ def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.f
     y = y - y.mean(axis=1, keepdims=True)
     power = np.square(x).sum(axis=1) * np.square(y).sum(axis=1)
     corr = (x * y).sum(axis=1) / np.sqrt(np.maximum(power, 1e-12))
-    return np.arctanh(np.clip(corr, -0.999, 0.999))
+    z: NDArray[np.float64] = np.arctanh(np.clip(corr, -0.999, 0.999))
+    return z
 
 
 def _log_ratio(value: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(np.clip(value / np.maximum(of, 1e-6), *_RATIO))
+    ratio: NDArray[np.float64] = np.log(np.clip(value / np.maximum(of, 1e-6), *_RATIO))
+    return ratio
 
 
 class Rhythm:

@@ -1,9 +1,10 @@
 """From the model's outputs and the context features to one score, in plain arithmetic.
 
-The score joins two views of a beat that are both fitted on normal beats only: the likelihood of a Gaussian mixture over
-the context features (shape against the patient's reference, and rhythm), and the likelihood that the autoencoder gives
-the beat's timing. Each is measured in robust units of the normal training beats, its tail tamed by a logarithm, and both
-count alike. The autoencoder's surprise at the shape explains an alert but does not enter the score: the mixture holds it.
+The score joins two views of a beat, both fitted on normal beats only: the likelihood of a Gaussian mixture over the
+context features (shape against the patient's reference, and rhythm), and the likelihood that the autoencoder gives the
+beat's timing. Each is measured in robust units of the normal training beats, its tail tamed by a logarithm, and both
+count alike. The autoencoder's surprise at the shape explains an alert but does not enter the score: the mixture holds
+the shape already.
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ class FeatureVersionError(ValueError):
 class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Constants of the score, `parameters.json` of an artifact.
 
-    `centre` and `width` (18) normalise the context; `log_weights` (k), `means` (k, 18) and `precisions` (k, 18, 18: upper
-    Cholesky factors of the inverse covariances) are the mixture. `view_centre` and `view_width` (3) are median and
-    robust width of mixture, shape and timing over normal training beats. `threshold` is the one for a fixed decision.
+    `centre` and `width` (18) normalise the context; `log_weights` (k), `means` (k, 18) and `precisions` (k, 18, 18:
+    upper Cholesky factors of the inverse covariances) are the mixture. `view_centre` and `view_width` (3) are median
+    and robust width of mixture, shape and timing over normal training beats. `threshold` is for a fixed decision.
     """
 
     preprocessing: int
@@ -75,7 +76,8 @@ class Scoring:
 
     def normalised(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context features (n, 18) in units of normal training beats, as model and mixture take them."""
-        return ((context - self._centre) / self._width).clip(-30, 30).astype(np.float32)
+        known: NDArray[np.float32] = ((context - self._centre) / self._width).clip(-30, 30).astype(np.float32)
+        return known
 
     def views(
         self,
@@ -125,12 +127,14 @@ class Scoring:
             - 0.5 * (np.square(scaled).sum(axis=2) + dims * np.log(2 * np.pi))
         )
         top = each.max(axis=1, keepdims=True)
-        return -(top[:, 0] + np.log(np.exp(each - top).sum(axis=1)))
+        nats: NDArray[np.float64] = -(top[:, 0] + np.log(np.exp(each - top).sum(axis=1)))
+        return nats
 
 
 def _tamed(units: NDArray[np.float64]) -> NDArray[np.float64]:
     """Signed logarithm: keeps the order, and keeps one view from drowning the other."""
-    return np.sign(units) * np.log1p(np.abs(units))
+    tamed: NDArray[np.float64] = np.sign(units) * np.log1p(np.abs(units))
+    return tamed
 
 
 def shape_surprise(
@@ -138,14 +142,18 @@ def shape_surprise(
 ) -> NDArray[np.float64]:
     """Log of the mean squared deviation from the expected beat in the decoder's own spread, QRS, P and T alike."""
     unusual = np.square(beat.astype(np.float64) - expected) * np.exp(-log_variance.astype(np.float64))
-    return np.stack([np.log(unusual[:, part].mean(axis=1) + 0.05) for part in PARTS], axis=1).mean(axis=1)
+    surprise: NDArray[np.float64] = np.stack(
+        [np.log(unusual[:, part].mean(axis=1) + 0.05) for part in PARTS], axis=1
+    ).mean(axis=1)
+    return surprise
 
 
 def latent_surprise(latent: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log of the divergence of the latent's posterior from its prior: what it costs to tell this beat from the reference."""
+    """Log of the divergence of the latent's posterior from its prior: how far this beat is from the reference."""
     mean, log_variance = np.split(latent.astype(np.float64), 2, axis=1)
     nats = 0.5 * (np.square(mean) + np.exp(log_variance) - 1.0 - log_variance).sum(axis=1)
-    return np.log(nats + 1.0)
+    surprise: NDArray[np.float64] = np.log(nats + 1.0)
+    return surprise
 
 
 def timing_surprise(rhythm: NDArray[np.float64], timing: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -153,4 +161,5 @@ def timing_surprise(rhythm: NDArray[np.float64], timing: NDArray[np.float32]) ->
     centre = timing[:, :RHYTHM_FEATURES].astype(np.float64)
     width = timing[:, RHYTHM_FEATURES:].astype(np.float64).clip(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
     nats = 0.5 * (width + np.square(rhythm - centre) * np.exp(-width)).sum(axis=1)
-    return np.minimum(nats, _CEILING)
+    capped: NDArray[np.float64] = np.minimum(nats, _CEILING)
+    return capped

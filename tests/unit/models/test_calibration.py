@@ -1,5 +1,7 @@
 """The alert budget holds in every window, whatever the scores are."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def test_no_window_holds_more_alerts_than_its_limit(seed, budget, drift):
             window_s = alerts[last] - alerts[first]
             if window_s <= 3600:
                 assert last - first + 1 <= max(1, window_limit(budget, window_s))
-    assert all(b - a >= ALERT_S for a, b in zip(alerts, alerts[1:], strict=False))
+    assert all(b - a >= ALERT_S for a, b in pairwise(alerts))
 
 
 def test_an_alert_covers_the_beats_after_it_and_is_not_extended():
