@@ -1,6 +1,7 @@
 """Fit the beat model on normal beats: autoencoder, mixture, and the constants that join them.
 
-No abnormal label chooses anything: not a network, an epoch, a weight or a threshold.
+No abnormal label enters the fit, an epoch or the threshold. The form of the score (which views count, and how) is not
+label-free: it was settled once after looking at labelled, cross-validated development patients; see `score`.
 """
 
 import hashlib

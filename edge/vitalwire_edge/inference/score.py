@@ -4,7 +4,8 @@ The score joins two views of a beat, both fitted on normal beats only: the likel
 context features (shape against the patient's reference, and rhythm), and the likelihood that the autoencoder gives the
 beat's timing. Each is measured in robust units of the normal training beats, its tail tamed by a logarithm, and both
 count alike. The autoencoder's surprise at the shape explains an alert but does not enter the score: the mixture holds
-the shape already.
+the shape already. This form was picked among about ten after seeing their labelled, cross-validated figures on the
+development patients (DS1), so figures on those patients flatter it a little.
 """
 
 from dataclasses import dataclass
