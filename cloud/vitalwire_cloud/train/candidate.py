@@ -69,8 +69,8 @@ def card(run: dict[str, Any], source: Path) -> dict[str, Any]:
         "model": "conditional variational autoencoder of normal beats and their rhythm, with a Gaussian mixture",
         "use": "ranks beats of one ECG lead by how unlike the patient's normal beats they are; not a diagnosis",
         "limits": "adults, no paced rhythm; lethal rhythms are detected by rules, never by this model",
-        "selection": "fitted on normal beats only; the form of the score was picked among about ten after seeing labelled, "
-        "cross-validated figures on the same patients, so the figures below flatter it a little",
+        "selection": "fitted on normal beats only; the form of the score was picked among about ten after seeing "
+        "labelled, cross-validated figures on the same patients, so the figures below flatter it a little",
         "training": run
         | {"data": "MIT-BIH Arrhythmia Database", "licence": "ODC-By 1.0", "citations": list(CITATIONS)},
         "figures": msgspec.json.decode(figures.read_bytes()) if figures.is_file() else {},
