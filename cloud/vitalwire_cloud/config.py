@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from vitalwire_cloud.registry.config import ModelsConfig
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.logs import Level
 from vitalwire_edge.wire.topics import TopicError, identifier
@@ -80,6 +81,7 @@ class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     store: StoreConfig = StoreConfig()
     alerts: AlertsConfig = AlertsConfig()
     web: WebConfig = WebConfig()
+    models: ModelsConfig = ModelsConfig()
 
     def __post_init__(self) -> None:
         if self.site is not None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -18,9 +19,12 @@ from vitalwire_cloud.ingest.keys import KeyRing
 from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.registry.desk import ModelDesk
+from vitalwire_cloud.registry.ledger import RegistryError, open_ledger
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
 from vitalwire_cloud.web.app import create_app
+from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.process.config import ConfigError
 
 log = structlog.get_logger()
@@ -83,31 +87,58 @@ def started(config: CloudConfig) -> Iterator[Running]:
             link = BrokerLink(config.mqtt, site=config.site, queue_messages=config.ingest.queue_messages)
             keys = KeyRing(config.keys)
             teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
-            pipeline = Pipeline(
-                link=link, store=store, teller=teller, hub=hub, watcher=desk, config=config.ingest
-            )
-            desk.start()
-            pipeline.start()
-            link.start()
-            try:
-                yield Running(
-                    config.site or "all sites",
-                    importlib.metadata.version("vitalwire"),
-                    store,
-                    desk,
-                    hub,
-                    link,
-                    pipeline,
+            with _model_desk(config, link, keys) as models:
+                pipeline = Pipeline(
+                    link=link,
+                    store=store,
+                    teller=teller,
+                    hub=hub,
+                    watcher=desk,
+                    config=config.ingest,
+                    models=models,
                 )
-            finally:
-                link.stop_receiving()
-                if not pipeline.stop(_DRAIN_S):
-                    log.warning("drain_incomplete", effect="gateways send the rest again")
-                link.close()
+                desk.start()
+                pipeline.start()
+                link.start()
+                try:
+                    yield Running(
+                        config.site or "all sites",
+                        importlib.metadata.version("vitalwire"),
+                        store,
+                        desk,
+                        hub,
+                        link,
+                        pipeline,
+                    )
+                finally:
+                    link.stop_receiving()
+                    if not pipeline.stop(_DRAIN_S):
+                        log.warning("drain_incomplete", effect="gateways send the rest again")
+                    link.close()
         finally:
             desk.close()
     finally:
         store.close()
+
+
+@contextmanager
+def _model_desk(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[ModelDesk]:
+    """The desk that keeps gateways in models, at work. Raises `ServiceError`, `ConfigError`."""
+    key_file = config.models.signing_key_file
+    try:
+        signer = None if key_file is None else Signer.read(Path(key_file))
+        ledger = open_ledger(config.data)
+    except KeyFileError as error:
+        raise ConfigError(str(error)) from error
+    except RegistryError as error:
+        raise ServiceError(str(error)) from error
+    desk = ModelDesk(ledger, link.publish, keys.get, config=config.models.rollout, signer=signer)
+    desk.start()
+    try:
+        yield desk
+    finally:
+        desk.stop()
+        ledger.close()
 
 
 def serve(config: CloudConfig, stop: threading.Event) -> None:

@@ -229,5 +229,5 @@ def subscriptions(site: str | None, group: str) -> list[str]:
     # A group of its own for every stream: the embedded broker keeps one read position per group name, whatever the
     # filter, so streams that shared a name would take each other's messages.
     shared = [f"$share/{group}-{stream}/{head}/+/{stream}" for stream in STREAMS]
-    state = [f"{head}/{verb}" for verb in ("birth", "death", "status")]
+    state = [f"{head}/{verb}" for verb in ("birth", "death", "status", "model-state")]
     return [*shared, *state, f"{head}/+/birth", f"{head}/+/death"]

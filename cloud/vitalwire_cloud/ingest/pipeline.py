@@ -47,6 +47,16 @@ class Watcher(Protocol):
         """Alarm messages were stored."""
 
 
+class ModelWatcher(Protocol):
+    """Who keeps gateways in models; nothing here may block or raise."""
+
+    def gateway_seen(self, site: str, gateway: str) -> None:
+        """A gateway said something."""
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """A gateway asked for chunks of a model, or reported on one."""
+
+
 class Pipeline:
     """Decode, store, acknowledge, confirm, in this order, on a thread of its own.
 
@@ -63,7 +73,9 @@ class Pipeline:
         hub: LiveHub,
         watcher: Watcher,
         config: IngestConfig,
+        models: ModelWatcher | None = None,
     ) -> None:
+        self._models = models
         self._link = link
         self._store = store
         self._teller = teller
@@ -160,6 +172,11 @@ class Pipeline:
         notices: list[Notice] = []
         max_future_ns = round(self._config.max_future_s * 1e9)
         for delivery in batch:
+            if delivery.topic.endswith("/model-state"):
+                # Not data and not state of a stream: gateways say it again, so nothing is kept of it here.
+                if self._models is not None:
+                    self._models.heard(delivery.topic, delivery.payload)
+                continue
             what = read(
                 delivery.topic,
                 delivery.payload,
@@ -196,6 +213,8 @@ class Pipeline:
     def _seen(self, delivery: Delivery) -> None:
         topic = parse(delivery.topic)
         self._watcher.gateway_seen(topic.site, topic.gateway)
+        if self._models is not None:
+            self._models.gateway_seen(topic.site, topic.gateway)
 
     def _store_all(
         self, accepted: list[Accepted], quarantined: list[Quarantined], notices: list[Notice]

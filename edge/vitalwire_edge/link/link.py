@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -35,6 +35,7 @@ from vitalwire_edge.wire.messages import (
     decode_committed,
     decode_json,
     encode_json,
+    seal,
     unseal,
 )
 from vitalwire_edge.wire.topics import device_topic, gateway_topic
@@ -59,6 +60,19 @@ class Presence:
     status: Callable[[], GatewayStatus]
 
 
+class ModelTraffic(Protocol):
+    """Who keeps the gateway in models; payloads are unsealed. Called on the link's thread, must be quick."""
+
+    def connected(self) -> None:
+        """The link is up: what is at work and what is missing has to be said again."""
+
+    def receive(self, payload: bytes) -> None:
+        """An offer or a chunk came."""
+
+    def take(self) -> list[bytes]:
+        """What is to be said now; it is gone from there."""
+
+
 class Link:
     """Publishes the spool of `site`/`gateway` until `stop`. `key` is the gateway's for sealed messages."""
 
@@ -72,7 +86,9 @@ class Link:
         spool: Spool,
         clock: GatewayClock,
         presence: Presence,
+        models: ModelTraffic | None = None,
     ) -> None:
+        self._models = models
         self._config = config
         self._site = site
         self._gateway = gateway
@@ -232,9 +248,11 @@ class Link:
         log.info("link_up", broker=f"{self._config.host}:{self._config.port}")
         self._outbox.restart()
         self._connection.subscribe(
-            [gateway_topic(self._site, self._gateway, verb) for verb in ("cmd", "committed")]
+            [gateway_topic(self._site, self._gateway, verb) for verb in ("cmd", "committed", "model")]
         )
         self._births()
+        if self._models is not None:
+            self._models.connected()
         self._status_ns = 0
 
     def _births(self) -> None:
@@ -269,6 +287,9 @@ class Link:
             topic = gateway_topic(self._site, self._gateway, "status")
             payload = encode_json(self._presence.status())
             self._connection.publish(topic, payload, qos=0, expiry_s=_STATUS_EXPIRY_S)
+        for payload in () if self._models is None else self._models.take():
+            topic = gateway_topic(self._site, self._gateway, "model-state")
+            self._publish_own(topic, seal(self._key, topic, payload))
         room = self._unacknowledged_max - len(self._unacknowledged)
         for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns):
             topic = device_topic(self._site, self._gateway, outgoing.device, outgoing.stream)
@@ -302,6 +323,9 @@ class Link:
                 self._spool.confirm(committed.streams)
                 self._backlog_from_ns = 0
                 self.counters["committed_received"] += 1
+            elif topic.endswith("/model"):
+                if self._models is not None:
+                    self._models.receive(payload)
             else:
                 self._obey(decode_json(payload, Command))
         except MessageError as error:

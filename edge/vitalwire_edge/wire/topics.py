@@ -9,7 +9,9 @@ from typing import Final, Literal, get_args
 
 from vitalwire_edge.wire import WIRE_VERSION
 
-GatewayVerb = Literal["birth", "death", "status", "cmd", "committed"]
+GatewayVerb = Literal["birth", "death", "status", "cmd", "committed", "model", "model-state"]
+"""`model` goes to the gateway, `model-state` comes from it: one topic for both would echo what a gateway says."""
+
 DeviceVerb = Literal["birth", "death"]
 Stream = Literal["ecg", "vitals", "beat", "alarm"]
 """Streams of a device that are sequenced, spooled and committed."""

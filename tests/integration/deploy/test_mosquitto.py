@@ -154,6 +154,20 @@ def test_a_gateway_hears_its_own_commands_only(peers):
     assert "authorized" not in other.publish("v1/ward/gw-b/status")
 
 
+def test_models_go_to_one_gateway_and_reports_come_from_it(peers):
+    cloud, gateway, other = peers["cloud"], peers["gw-a"], peers["gw-b"]
+    assert gateway.subscribe("v1/ward/gw-a/model") == "Granted QoS 1"
+    other.subscribe("v1/ward/gw-a/model")
+    cloud.subscribe("v1/ward/+/model-state")
+    assert "authorized" not in cloud.publish("v1/ward/gw-a/model")
+    assert gateway.hears("v1/ward/gw-a/model")
+    assert not other.hears("v1/ward/gw-a/model")
+    assert "authorized" not in gateway.publish("v1/ward/gw-a/model-state")
+    assert cloud.hears("v1/ward/gw-a/model-state")
+    for topic in ("v1/ward/gw-a/model", "v1/ward/gw-b/model", "v1/ward/gw-b/model-state"):
+        assert gateway.publish(topic) == "Not authorized"
+
+
 def test_a_stranger_without_a_certificate_is_refused(broker_port, certificates):
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.tls_set(ca_certs=str(certificates / "ca.crt"))

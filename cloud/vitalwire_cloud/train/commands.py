@@ -1,0 +1,116 @@
+"""`vitalwire train` and `vitalwire export`."""
+
+import datetime as dt
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import torch
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from vitalwire_cloud.train import export as exporting
+from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
+from vitalwire_cloud.train.export import Beats, FittedModelError
+from vitalwire_cloud.train.fit_beat import TrainingDataError, fit, run_record
+from vitalwire_edge.inference.keys import KeyFileError, Signer
+from vitalwire_edge.inference.refusal import ArtifactRefusedError
+
+train_app = typer.Typer(no_args_is_help=True, help="Train the models on recordings.")
+export_app = typer.Typer(invoke_without_command=True, help="Turn a trained model into files for gateways.")
+
+_REPRESENTATIVE = 40
+
+
+@train_app.callback()
+def train() -> None:
+    """Train the models on recordings."""
+
+
+@train_app.command(epilog="Example: vitalwire train beat --data mitdb --out run --epochs 12 --seed 1")
+def beat(
+    *,
+    data: Annotated[Path, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the model goes; resumed if it is there.", metavar="DIR")
+    ],
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="End after so many.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=1, help="End after so long.")] = None,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    records: Annotated[str, typer.Option("--records", help="Only these, separated by commas.")] = "",
+) -> None:
+    """Train the beat model on the normal beats of a folder's records."""
+    if epochs is None and seconds is None:
+        epochs = 12
+    began = time.monotonic()
+    torch.set_num_threads(1)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        patients = load_folder(data, cache=out / "cache", names=[r for r in records.split(",") if r])
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task("training", total=epochs)
+            model = fit(
+                patients,
+                seed=seed,
+                epochs=epochs,
+                seconds=seconds,
+                folder=out,
+                progress=lambda done, lost: bar.update(
+                    task, completed=done, description=f"epoch {done}, loss {lost:.3f}"
+                ),
+            )
+        exporting.save(out, model.network, model.parameters, representative(patients, seed))
+    except (NoRecordError, TrainingDataError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    record = run_record(model, patients, seed=seed, seconds=time.monotonic() - began, created=created)
+    (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+    typer.echo(
+        f"{record.epochs} epochs on {record.normal_beats} normal beats of {len(patients)} records, loss "
+        f"{record.final_loss:.3f}, {record.parameters} parameters, in {record.seconds} s: {out}"
+    )
+
+
+def representative(patients: list[Patient], seed: int) -> Beats:
+    """Some normal beats of every patient, for quantisation and self-test."""
+    rng = np.random.default_rng(seed)
+    chosen = [(p, rng.permutation(np.flatnonzero(p.normal))[:_REPRESENTATIVE]) for p in patients]
+    order = rng.permutation(sum(k.size for _, k in chosen))
+    return Beats(
+        np.concatenate([p.beat[k] for p, k in chosen])[order],
+        np.concatenate([p.reference[k] for p, k in chosen])[order],
+        np.concatenate([p.context[k] for p, k in chosen])[order],
+    )
+
+
+@export_app.callback(
+    epilog="Example: vitalwire export --from run --out candidate\n\n"
+    "Example: vitalwire export --from run --out candidate --key signing.key --version 1",
+)
+def export(
+    *,
+    source: Annotated[Path, typer.Option("--from", help="Folder that `train beat` left.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the candidate.", metavar="DIR")],
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="Signing key: also write the signed artifact.", metavar="FILE"),
+    ] = None,
+    version: Annotated[int, typer.Option("--version", min=1, help="With --key: version to sign.")] = 1,
+) -> None:
+    """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
+    from vitalwire_cloud.train.candidate import candidate_of, signed_artifact  # noqa: PLC0415 - the exporter is heavy
+
+    try:
+        sizes = candidate_of(source, out)
+        if key is not None:
+            signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())
+            sizes[signed.name] = signed.stat().st_size
+    except (FittedModelError, KeyFileError, ArtifactRefusedError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    for name, size in sizes.items():
+        typer.echo(f"{name}: {size} bytes")

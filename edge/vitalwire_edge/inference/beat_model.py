@@ -1,0 +1,105 @@
+"""Scores beats with the model of a verified artifact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalwire_edge.inference.artifact import PARAMETERS, Artifact
+from vitalwire_edge.inference.features import SHAPE_FEATURES, BeatInput
+from vitalwire_edge.inference.runtime import load
+from vitalwire_edge.inference.score import ScoreParameters, Scoring
+from vitalwire_edge.inference.selftest import Runner
+
+CLIP: Final = 6.0
+"""Beats are given to the network within this many reference amplitudes."""
+
+
+class ModelParametersError(ValueError):
+    """`parameters.json` of an artifact is not what this program reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeatScore:
+    """What the model says of a beat.
+
+    Attributes:
+        sample: the beat's R peak.
+        score: higher is stranger, in robust units of normal beats; joined from mixture, shape and timing.
+        expected_uv: (WINDOW,) the beat that was expected, in microvolts, to draw over the observed one.
+        shape, timing: the autoencoder's surprise, in the same units; amplitude: deviation of the QRS amplitude from
+            the patient's own, in standard deviations.
+
+    """
+
+    sample: int
+    score: float
+    expected_uv: NDArray[np.float32]
+    shape: float
+    timing: float
+    amplitude: float
+
+
+class BeatScorer:
+    """The beat model of one gateway, used by one thread.
+
+    A beat abstains (None) where its input is missing or not finite, or where its second was not analysable.
+    """
+
+    def __init__(self, runner: Runner, parameters: ScoreParameters) -> None:
+        self._runner = runner
+        self._scoring = Scoring(parameters)
+
+    @property
+    def threshold(self) -> float:
+        """The score exceeded by 5 % of normal training beats; where a calibration starts."""
+        return self._scoring.threshold
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "BeatScorer":
+        """The scorer of a verified artifact.
+
+        Raises `ModelParametersError`, `FeatureVersionError`, `ModelFileError`, `RuntimeMissingError`.
+        """
+        try:
+            parameters = msgspec.json.decode(artifact.parts[PARAMETERS], type=ScoreParameters)
+        except msgspec.MsgspecError as error:
+            raise ModelParametersError(f"{PARAMETERS} of {artifact.file_name}: {error}") from error
+        return cls(load(artifact.model, artifact.runtime), parameters)
+
+    def score(self, beat: BeatInput | None, *, analysable: bool = True) -> BeatScore | None:
+        """Score a beat, or abstain."""
+        if beat is None or not analysable:
+            return None
+        if not (np.isfinite(beat.beat).all() and np.isfinite(beat.context).all()):
+            return None
+        context = beat.context[None]
+        outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
+        seen = (outputs[0], outputs[1], outputs[2], outputs[3])
+        views = self._scoring.views(beat.beat[None], context, seen)
+        return BeatScore(
+            sample=beat.sample,
+            score=float(views.score[0]),
+            expected_uv=(outputs[0][0] * np.float32(beat.scale_uv)).astype(np.float32),
+            shape=float(views.shape[0]),
+            timing=float(views.timing[0]),
+            amplitude=float(views.amplitude[0]),
+        )
+
+
+def network_inputs(
+    scoring: Scoring,
+    beat: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    context: NDArray[np.float32],
+) -> Sequence[NDArray[Any]]:
+    """What the network takes for n beats: beat, reference, normalised rhythm."""
+    rhythm = scoring.normalised(context)[:, SHAPE_FEATURES:]
+    return [
+        np.ascontiguousarray(beat.clip(-CLIP, CLIP)),
+        np.ascontiguousarray(reference),
+        np.ascontiguousarray(rhythm),
+    ]

@@ -1,0 +1,90 @@
+"""Alerts within a budget per patient-hour, without labels (protocol P6).
+
+The threshold follows the patient by online quantile tracking (Gibbs & Candes, "Adaptive conformal inference under
+distribution shift", NeurIPS 2021): it rises with each alert and sinks slowly without, so that alerts come at the
+budget's rate whatever the patient's scores are. A limiter on top holds in every window, not only on average. Rules for
+lethal rhythms and NEWS2 do not pass through here.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+ALERT_S: Final = 30.0
+"""An alert covers this long from its first flagged beat and is never extended."""
+
+HOUR_S: Final = 3600.0
+SLACK: Final = 1.2
+
+
+def window_limit(budget_per_hour: float, window_s: float) -> int:
+    """Most alerts allowed in any window of this length, up to an hour."""
+    return ceil(SLACK * budget_per_hour * window_s / HOUR_S - 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """The model's alert: its first flagged beat's time, its score and the threshold that it exceeded."""
+
+    at_s: float
+    score: float
+    threshold: float
+
+
+class AlertCalibration:
+    """The alerts of one patient; a new one after a swap of models.
+
+    Args:
+        budget_per_hour: at most so many alerts per patient-hour, above 0.
+        threshold: where to start, from the model.
+        step: how far one alert lifts the threshold, in units of the score.
+
+    """
+
+    def __init__(self, *, budget_per_hour: float, threshold: float, step: float = 0.5) -> None:
+        if budget_per_hour <= 0:
+            raise ValueError(f"alert budget {budget_per_hour} per hour: give a number above 0")
+        self._budget = budget_per_hour
+        self._threshold = threshold
+        self._floor = threshold
+        self._step = step
+        self._covered_until_s = float("-inf")
+        self._last_s: float | None = None
+        self._starts: deque[float] = deque(maxlen=window_limit(budget_per_hour, HOUR_S))
+
+    @property
+    def threshold(self) -> float:
+        """The score that the next beat must exceed."""
+        return self._threshold
+
+    def push(self, at_s: float, score: float) -> Alert | None:
+        """Take a scored beat, in order of time; return the alert that it starts."""
+        passed = 0.0 if self._last_s is None else max(0.0, at_s - self._last_s)
+        self._last_s = at_s
+        self._threshold = max(
+            self._floor, self._threshold - self._step * self._budget * min(passed, HOUR_S) / HOUR_S
+        )
+        if at_s < self._covered_until_s or score <= self._threshold or not self._allowed(at_s):
+            return None
+        alert = Alert(at_s, score, self._threshold)
+        self._threshold += self._step
+        self._starts.append(at_s)
+        self._covered_until_s = at_s + ALERT_S
+        return alert
+
+    def _allowed(self, at_s: float) -> bool:
+        """Whether one more alert keeps every window that ends now within its limit.
+
+        The n-th alert back and this one span a window whose limit must be at least n + 1; the shortest window that may
+        hold n + 1 alerts is just above the longest that may hold n.
+        """
+        return all(
+            at_s - start > _longest_window_s(self._budget, back)
+            for back, start in enumerate(reversed(self._starts), start=1)
+        )
+
+
+def _longest_window_s(budget_per_hour: float, alerts: int) -> float:
+    """Longest window, up to an hour, that may hold at most so many alerts."""
+    return min(alerts * HOUR_S / (SLACK * budget_per_hour), HOUR_S)

@@ -1,0 +1,197 @@
+"""What the beat model sees of a beat: its shape and its patient's, in the patient's own scale, and 18 context features.
+
+Causal: a beat uses the past and the R peak of the beat after it. The gateway feeds `FeatureStream` one window at a
+time, training feeds it a whole record; the arithmetic is the same, so the numbers are the same.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalwire_edge.signal.beats import P_PART, QRS_PART, T_PART, Reference, in_own_scale
+from vitalwire_edge.signal.chain import BeatWindow
+
+VERSION: Final = 1
+"""Of the preprocessing, stored with every model: a model runs only on the features it was trained on."""
+
+CONTEXT: Final = (
+    "corr_qrs",
+    "corr_p",
+    "corr_t",
+    "residual_qrs",
+    "residual_p",
+    "residual_t",
+    "unusual_qrs",
+    "unusual_p",
+    "unusual_t",
+    "amplitude",
+    "projection",
+    "slope",
+    "rr_before",
+    "rr_after",
+    "rr_ratio",
+    "rr_change",
+    "rr_variability",
+    "rr_reference",
+)
+SHAPE_FEATURES: Final = 12
+RHYTHM_FEATURES: Final = 6
+PARTS: Final = (QRS_PART, P_PART, T_PART)
+
+MAX_RR_S: Final = 3.0
+"""A longer interval is a gap or a pause that the lethal-rhythm rules answer for; the beats at its ends abstain."""
+
+_RR_BEATS: Final = 80
+_RR_MIN: Final = 8
+_RECENT_RR: Final = 10
+_SPREAD_FLOOR: Final = 0.03
+_ENERGY_FLOOR: Final = 1e-4
+_RATIO: Final = (0.05, 20.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BeatInput:
+    """A beat as the model takes it.
+
+    Attributes:
+        sample: the R peak, as in its `Beat`.
+        beat: (WINDOW,) float32, in units of the reference's QRS amplitude.
+        reference: (WINDOW,) float32, likewise.
+        context: (18,) float32, named by `CONTEXT`.
+        scale_uv: the unit of `beat`.
+
+    """
+
+    sample: int
+    beat: NDArray[np.float32]
+    reference: NDArray[np.float32]
+    context: NDArray[np.float32]
+    scale_uv: float
+
+
+def shape_features(
+    beat: NDArray[np.float32], reference: NDArray[np.float32], spread: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Compare (n, WINDOW) beats with their references: (n, 12), the first names of `CONTEXT`.
+
+    Per part (QRS, P, T): Fisher's z of the correlation, log energy of the residual, log of the residual in units of the
+    reference's point-wise spread; then log ratios of amplitude, projection and slope of the QRS.
+    """
+    x, r = beat.astype(np.float64), reference.astype(np.float64)
+    s = np.maximum(spread.astype(np.float64), _SPREAD_FLOOR)
+    columns = [_correlation(x[:, part], r[:, part]) for part in PARTS]
+    columns += [np.log(np.square(x[:, p] - r[:, p]).mean(axis=1) + _ENERGY_FLOOR) for p in PARTS]
+    columns += [
+        np.log(np.square((x[:, p] - r[:, p]) / s[:, p]).mean(axis=1) + 100 * _ENERGY_FLOOR) for p in PARTS
+    ]
+    qx, qr = x[:, QRS_PART], r[:, QRS_PART]
+    columns.append(_log_ratio(np.ptp(qx, axis=1), np.ptp(qr, axis=1)))
+    columns.append(_log_ratio((qx * qr).sum(axis=1), np.square(qr).sum(axis=1)))
+    columns.append(_log_ratio(np.abs(np.diff(qx)).max(axis=1), np.abs(np.diff(qr)).max(axis=1)))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = x - x.mean(axis=1, keepdims=True)
+    y = y - y.mean(axis=1, keepdims=True)
+    power = np.square(x).sum(axis=1) * np.square(y).sum(axis=1)
+    corr = (x * y).sum(axis=1) / np.sqrt(np.maximum(power, 1e-12))
+    z: NDArray[np.float64] = np.arctanh(np.clip(corr, -0.999, 0.999))
+    return z
+
+
+def _log_ratio(value: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = np.log(np.clip(value / np.maximum(of, 1e-6), *_RATIO))
+    return ratio
+
+
+class Rhythm:
+    """The RR history of one patient and the six rhythm features of a beat."""
+
+    def __init__(self) -> None:
+        self._history: deque[float] = deque(maxlen=_RR_BEATS)
+
+    def add(self, rr_s: float) -> None:
+        """Take the interval that ended at the newest beat."""
+        self._history.append(rr_s)
+
+    def reference_s(self) -> float | None:
+        """The patient's own RR: mean of the half of the last 80 closest to their median. None before 8."""
+        if len(self._history) < _RR_MIN:
+            return None
+        rr = np.asarray(self._history)
+        distance = np.abs(rr - np.median(rr))
+        kept = np.argsort(distance, kind="stable")[: (rr.size + 1) // 2]
+        return float(rr[kept].mean())
+
+    def features(self, rr_s: float, next_rr_s: float) -> NDArray[np.float32] | None:
+        """Rhythm features of the beat that ends ``rr_s``, before `add` of it. None before there is a reference."""
+        own = self.reference_s()
+        if own is None:
+            return None
+        recent = np.asarray(self._history)[-_RECENT_RR:]
+        deviation = float(np.median(np.abs(recent - np.median(recent))))
+        return np.array(
+            [
+                np.log(rr_s / own),
+                np.log(next_rr_s / own),
+                np.log(rr_s / next_rr_s),
+                np.log(rr_s / float(recent[-1])),
+                np.log(deviation / own + 0.01),
+                np.log(own),
+            ],
+            dtype=np.float32,
+        )
+
+
+class FeatureStream:
+    """Beat windows of one patient in, model inputs out, one beat late.
+
+    Args:
+        fs_hz: rate of the device's sample counter.
+
+    """
+
+    def __init__(self, *, fs_hz: float) -> None:
+        self._fs_hz = fs_hz
+        self._rhythm = Rhythm()
+        self._previous: int | None = None
+        self._waiting: tuple[BeatWindow, float] | None = None
+
+    def push(self, window: BeatWindow) -> BeatInput | None:
+        """Take the next window; return the input of the beat before it, or None where that beat abstains."""
+        rr_s = np.nan if self._previous is None else (window.sample - self._previous) / self._fs_hz
+        self._previous = window.sample
+        done = None
+        known = bool(rr_s <= MAX_RR_S)
+        if self._waiting is not None:
+            before, before_rr_s = self._waiting
+            if known and before_rr_s <= MAX_RR_S:
+                rhythm = self._rhythm.features(before_rr_s, float(rr_s))
+                if rhythm is not None and before.reference is not None:
+                    done = _input(before, before.reference, rhythm)
+            if before_rr_s <= MAX_RR_S:
+                self._rhythm.add(before_rr_s)
+        self._waiting = (window, float(rr_s))
+        return done
+
+
+def _input(window: BeatWindow, reference: Reference, rhythm: NDArray[np.float32]) -> BeatInput:
+    beat = in_own_scale(window.ecg_uv, reference.scale_uv)
+    own = in_own_scale(reference.beat_uv, reference.scale_uv)
+    spread = in_own_scale(reference.spread_uv, reference.scale_uv)
+    shape = shape_features(beat[None], own[None], spread[None])[0]
+    return BeatInput(window.sample, beat, own, np.concatenate((shape, rhythm)), reference.scale_uv)
+
+
+def inputs(windows: Iterable[BeatWindow], *, fs_hz: float) -> Iterator[BeatInput]:
+    """Model inputs of a whole record's windows, in order."""
+    stream = FeatureStream(fs_hz=fs_hz)
+    for window in windows:
+        done = stream.push(window)
+        if done is not None:
+            yield done

@@ -1,0 +1,78 @@
+"""The shipped model opens, passes its self-test, and tells ectopic beats from the patient's own; training repeats."""
+
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from vitalwire_cloud.train.dataset import load_record
+from vitalwire_cloud.train.fit_beat import TrainingDataError, fit
+from vitalwire_edge.inference import selftest
+from vitalwire_edge.inference.artifact import open_artifact
+from vitalwire_edge.inference.beat_model import BeatScorer
+from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.inference.keys import Trust
+from vitalwire_edge.inference.runtime import load
+
+SHIPPED = Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    data = (SHIPPED / "beat-1.vwm").read_bytes()
+    assert len(data) < 400_000
+    return open_artifact(data, Trust.read(SHIPPED / "trust.json"), now_ns=None)
+
+
+@pytest.fixture(scope="module")
+def patient(recordings):
+    return load_record(recordings / "mitdb" / "119")
+
+
+def test_shipped_model_passes_its_self_test(artifact):
+    found = selftest.run(artifact, load)
+    assert found.worst_error < 1
+    assert found.vectors == 12
+
+
+def test_its_card_names_every_record_with_its_hash_and_none_of_the_paced(artifact):
+    card = msgspec.json.decode(artifact.parts["card.json"])
+    records = card["training"]["records"]
+    assert len(records) == 22
+    assert not {"102", "104", "107", "217"} & set(records)
+    assert all(len(digest) == 64 for digest in records.values())
+    assert card["training"]["licence"]
+    assert card["training"]["citations"]
+
+
+def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact, patient):
+    scorer = BeatScorer.of(artifact)
+    chosen = np.flatnonzero(patient.late)[:400]
+    beats = [
+        BeatInput(int(patient.sample[k]), patient.beat[k], patient.reference[k], patient.context[k], 1500.0)
+        for k in chosen
+    ]
+    scored = [scorer.score(beat) for beat in beats]
+    assert roc_auc_score(patient.label[chosen] == "V", [s.score for s in scored]) > 0.99
+    assert all(np.isfinite(s.expected_uv).all() and s.expected_uv.shape == (200,) for s in scored)
+    assert scorer.score(None) is None
+    assert scorer.score(beats[0], analysable=False) is None
+    broken = beats[0].beat.copy()
+    broken[3] = np.nan
+    assert scorer.score(BeatInput(1, broken, beats[0].reference, beats[0].context, 1.0)) is None
+
+
+def test_training_repeats_and_resumes(patient, tmp_path):
+    torch.set_num_threads(1)
+    straight = fit([patient], seed=4, epochs=2)
+    fit([patient], seed=4, epochs=1, folder=tmp_path)
+    resumed = fit([patient], seed=4, epochs=2, folder=tmp_path)
+    assert resumed.parameters == straight.parameters
+    for one, other in zip(straight.network.parameters(), resumed.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    with pytest.raises(TrainingDataError, match="another seed"):
+        fit([patient], seed=5, epochs=2, folder=tmp_path)
