@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from vitalwire_edge.clock.gateway_clock import kernel_synchronised
+from vitalwire_edge.inference import selftest
+from vitalwire_edge.inference.artifact import open_artifact
+from vitalwire_edge.inference.keys import Trust
+from vitalwire_edge.inference.refusal import ArtifactRefusedError
+from vitalwire_edge.inference.runtime import ModelFileError, RuntimeMissingError, load
 from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -114,8 +120,17 @@ def tls(subject: Subject) -> Iterator[Finding]:
 
 
 def model(_: Subject) -> Iterator[Finding]:
-    """Is there a model to score with?"""
-    yield Finding("model", "ok", "this version carries no learned model: rules alone raise alarms")
+    """Does the model that comes along open, and does it run here as it ran where it was made?"""
+    shipped = Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
+    for path in sorted(shipped.glob("*.vwm")):
+        try:
+            artifact = open_artifact(path.read_bytes(), Trust.read(shipped / "trust.json"), now_ns=None)
+            tested = selftest.run(artifact, load)
+        except (ArtifactRefusedError, RuntimeMissingError, ModelFileError) as error:
+            yield Finding("model", "problem", f"{path.name}: {error}", "install vitalwire[edge] again")
+        else:
+            figures = f"opens and runs, {tested.p99_us:.0f} us at the 99th percentile"
+            yield Finding("model", "ok", f"{path.name} {figures}; it scores no stream yet")
 
 
 def _expiry(path: Path) -> Finding:

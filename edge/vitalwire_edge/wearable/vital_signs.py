@@ -16,19 +16,22 @@ def judge(readings: Iterable[Reading]) -> tuple[list[VitalValue], int]:
     """Values of `readings` and how many of them were impossible.
 
     A number that is not finite or beyond the bounds of `wire.codes.VITALS` becomes INVALID without a value. A code
-    that is no vital sign is left out. Both count as impossible.
+    that is no vital sign is left out. Both count as impossible. Of a code that stands there twice the later reading
+    holds: one instant has one number.
     """
-    values: list[VitalValue] = []
+    values: dict[int, VitalValue] = {}
     impossible = 0
     for reading in readings:
         quantity = VITALS.get(reading.code)
         if quantity is None:
             impossible += 1
         elif reading.status not in _WITH_VALUE:
-            values.append(VitalValue(int(reading.code), None, int(reading.status)))
+            values[reading.code] = VitalValue(int(reading.code), None, int(reading.status))
         elif not isfinite(reading.value) or not quantity.low <= reading.value <= quantity.high:
             impossible += 1
-            values.append(VitalValue(int(reading.code), None, int(ValueStatus.INVALID)))
+            values[reading.code] = VitalValue(int(reading.code), None, int(ValueStatus.INVALID))
         else:
-            values.append(VitalValue(int(reading.code), round(reading.value, _DIGITS), int(reading.status)))
-    return values, impossible
+            values[reading.code] = VitalValue(
+                int(reading.code), round(reading.value, _DIGITS), int(reading.status)
+            )
+    return list(values.values()), impossible

@@ -22,14 +22,14 @@ def test_an_impossible_number_becomes_invalid(value):
 @pytest.mark.parametrize("code", list(VITALS))
 def test_bounds_are_inclusive(code):
     quantity = VITALS[code]
-    values, impossible = judge([Reading(code, quantity.low), Reading(code, quantity.high)])
-    assert impossible == 0
-    assert [v.value for v in values] == [quantity.low, quantity.high]
+    for bound in (quantity.low, quantity.high):
+        ((value,), impossible) = judge([Reading(code, bound)])
+        assert (value.value, impossible) == (bound, 0)
 
 
 def test_a_status_without_a_value_never_carries_one():
     values, impossible = judge(
-        [Reading(Code.SPO2, 97.0, ValueStatus.SENSOR_OFF), Reading(Code.SPO2, nan, ValueStatus.INVALID)]
+        [Reading(Code.SPO2, 97.0, ValueStatus.SENSOR_OFF), Reading(Code.HEART_RATE, nan, ValueStatus.INVALID)]
     )
     assert impossible == 0
     assert [v.value for v in values] == [None, None]
@@ -37,3 +37,11 @@ def test_a_status_without_a_value_never_carries_one():
 
 def test_what_is_no_vital_sign_is_left_out():
     assert judge([Reading(Code.ECG_II, 1.0)]) == ([], 1)
+
+
+def test_of_a_code_that_stands_there_twice_the_later_reading_holds():
+    values, impossible = judge(
+        [Reading(Code.SPO2, 97.0), Reading(Code.HEART_RATE, 70.0), Reading(Code.SPO2, 96.0)]
+    )
+    assert [(v.code, v.value) for v in values] == [(Code.SPO2, 96.0), (Code.HEART_RATE, 70.0)]
+    assert impossible == 0
