@@ -23,6 +23,7 @@ from vitalwire_edge.wire.messages import (
     GatewayDeath,
     GatewayStatus,
     MessageError,
+    ScoresMessage,
     Skip,
     VitalsMessage,
     WaveBlock,
@@ -38,7 +39,12 @@ _INT64: Final = 2**63
 _MAX_NAME: Final = 128
 _MAX_ALARM_NAME: Final = 64
 _MAX_TEXT: Final = 2000
-_STREAM_OF: Final[dict[type, Stream]] = {WaveBlock: "ecg", VitalsMessage: "vitals", BeatsMessage: "beat"}
+_STREAM_OF: Final[dict[type, Stream]] = {
+    WaveBlock: "ecg",
+    VitalsMessage: "vitals",
+    BeatsMessage: "beat",
+    ScoresMessage: "score",
+}
 
 NoticeMessage = GatewayBirth | GatewayDeath | GatewayStatus | DeviceBirth | DeviceDeath
 Sequenced = DataMessage | AlarmMessage

@@ -10,6 +10,7 @@ from vitalwire_edge.wire.messages import (
     AlarmMessage,
     BeatsMessage,
     DeviceBirth,
+    ScoresMessage,
     Skip,
     StreamCommit,
     VitalsMessage,
@@ -35,7 +36,7 @@ class Item:
     stream: Stream
     session: str
     seq: int
-    message: WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage | Skip
+    message: WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage | AlarmMessage | Skip
     received_ns: int
 
     @property
@@ -120,6 +121,20 @@ class StoredBeat:
     width_ms: float | None
     quality: float
     wide: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScore:
+    """One stored beat score (see `ScoreMark`) with the model that gave it and the threshold of its message."""
+
+    r_ns: int
+    score: float | None
+    shape: float | None
+    timing: float | None
+    amplitude: float | None
+    threshold: float
+    model: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +223,9 @@ class Store(Protocol):
 
     def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
         """Beats of [start_ns, end_ns) in order of time."""
+
+    def scores(self, device: str, start_ns: int, end_ns: int) -> list[StoredScore]:
+        """Beat scores of [start_ns, end_ns) in order of time."""
 
     def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
         """At most `limit` alarm messages behind position `after`, in order."""

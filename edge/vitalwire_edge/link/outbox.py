@@ -18,6 +18,7 @@ from vitalwire_edge.wire.messages import (
     Anchor,
     BeatsMessage,
     Flag,
+    ScoresMessage,
     Skip,
     StreamCommit,
     VitalsMessage,
@@ -215,7 +216,7 @@ def payload_of(row: Row, clock: GatewayClock, now_ns: int, *, backlog: bool = Fa
         message = decode_json(row.payload, AlarmMessage)
     else:
         decoded = decode_data(row.payload)
-        assert isinstance(decoded, WaveBlock | VitalsMessage | BeatsMessage)
+        assert isinstance(decoded, WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage)
         message = decoded
     flags = message.flags | (Flag.HISTORY if history else 0)
     anchor = Anchor(row.boot, row.mono_ns) if not row.synchronised else None
@@ -236,9 +237,16 @@ def _shifted(message: Message, by_ns: int) -> Message:
         case BeatsMessage():
             beats = tuple(msgspec.structs.replace(beat, r_ns=beat.r_ns + by_ns) for beat in message.beats)
             return msgspec.structs.replace(message, beats=beats)
-        case AlarmMessage():
+        case ScoresMessage():
+            scores = tuple(
+                msgspec.structs.replace(score, r_ns=score.r_ns + by_ns) for score in message.scores
+            )
+            return msgspec.structs.replace(message, scores=scores)
+        case AlarmMessage(evidence=evidence):
+            if evidence is not None:
+                evidence = msgspec.structs.replace(evidence, r_ns=evidence.r_ns + by_ns)
             return msgspec.structs.replace(
-                message, onset_ns=message.onset_ns + by_ns, at_ns=message.at_ns + by_ns
+                message, onset_ns=message.onset_ns + by_ns, at_ns=message.at_ns + by_ns, evidence=evidence
             )
 
 

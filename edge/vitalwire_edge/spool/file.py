@@ -36,7 +36,7 @@ from vitalwire_edge.wire.topics import Stream
 log = structlog.get_logger()
 
 FORMAT: Final = 1
-SACRIFICE: Final[tuple[Stream, ...]] = ("ecg", "beat", "vitals", "alarm")
+SACRIFICE: Final[tuple[Stream, ...]] = ("ecg", "score", "beat", "vitals", "alarm")
 """Order in which streams give way to a full spool."""
 
 _PAGE_BYTES: Final = 4096

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vitalwire_edge.wire.messages import AlarmMessage, BeatsMessage, VitalsMessage, WaveBlock
+from vitalwire_edge.wire.messages import AlarmMessage, BeatsMessage, ScoresMessage, VitalsMessage, WaveBlock
 from vitalwire_edge.wire.topics import Stream
 
-Message = WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage
+Message = WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage | AlarmMessage
 
 _BUSY_MS: Final = 5000
 

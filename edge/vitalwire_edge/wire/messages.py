@@ -7,6 +7,7 @@ reused) and its `seq`, counted from 0 per (session, device, stream). Times are i
 
 import hashlib
 import hmac
+import re
 from enum import IntFlag
 from typing import Final, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.topics import Stream
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
+MAX_EVIDENCE_SAMPLES: Final = 1000
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding hostile bytes may raise: besides its own errors msgspec lets these two through."""
@@ -107,6 +109,34 @@ class BeatsMessage(_Packed, frozen=True, tag="b"):
     anchor: Anchor | None = None
 
 
+class ScoreMark(msgspec.Struct, frozen=True, array_like=True):
+    """What the beat model said of the beat whose R peak is at `r_ns`: higher is stranger, None where it abstained.
+
+    `shape` and `timing` are the parts of the score in the same robust units of normal beats, `amplitude` the deviation
+    of the QRS amplitude from the patient's own in standard deviations; all None where it abstained.
+    """
+
+    r_ns: int
+    score: float | None
+    shape: float | None = None
+    timing: float | None = None
+    amplitude: float | None = None
+
+
+class ScoresMessage(_Packed, frozen=True, tag="m"):
+    """Scores in order of time, all by one model.
+
+    `model` is the SHA-256 of its manifest in hexadecimal, `version` the manifest's, `threshold` the score that the
+    patient's next beat had to exceed for an alert when the message was made.
+    """
+
+    model: str
+    version: int
+    threshold: float
+    scores: tuple[ScoreMark, ...]
+    anchor: Anchor | None = None
+
+
 class Skip(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     """The gateway gave up `first..last` (inclusive) of a stream: evicted for space or age. Counts as committed."""
 
@@ -117,11 +147,32 @@ class Skip(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     reason: str
 
 
-DataMessage = WaveBlock | VitalsMessage | BeatsMessage | Skip
+DataMessage = WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage | Skip
 
 Priority = Literal["high", "medium", "low"]
 Category = Literal["physiological", "technical"]
 Phase = Literal["raised", "updated", "cleared"]
+
+
+class BeatEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The beat that a model alert is about: what was seen and what the model expected, to draw one over the other.
+
+    Whole microvolts at `rate_hz`, the R peak (at `r_ns`) at index `r_index`; both of the same length, at most
+    `MAX_EVIDENCE_SAMPLES`. `model` is the SHA-256 of the manifest in hexadecimal; the parts are those of `ScoreMark`.
+    """
+
+    r_ns: int
+    rate_hz: int
+    r_index: int
+    observed_uv: tuple[int, ...]
+    expected_uv: tuple[int, ...]
+    score: float
+    threshold: float
+    shape: float
+    timing: float
+    amplitude: float
+    model: str
+    version: int
 
 
 class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +198,7 @@ class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     limit: float | None = None
     notes: tuple[str, ...] = ()
     anchor: Anchor | None = None
+    evidence: BeatEvidence | None = None
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
@@ -288,6 +340,7 @@ def decode_data(payload: bytes) -> DataMessage:
 
 _MAX_BLOCK_NS: Final = 4_100_000_000
 _INT64: Final = 2**63
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def _check_bounds(message: DataMessage) -> None:
@@ -306,6 +359,10 @@ def _check_bounds(message: DataMessage) -> None:
             times = (message.time_ns,)
         case BeatsMessage():
             times = tuple(beat.r_ns for beat in message.beats)
+        case ScoresMessage():
+            if not _SHA256.fullmatch(message.model):
+                raise MessageError("scores do not name their model by the SHA-256 of its manifest")
+            times = (message.version, *(score.r_ns for score in message.scores))
         case Skip():
             if message.first > message.last:
                 raise MessageError(f"skip of {message.first}..{message.last} is empty")

@@ -13,7 +13,7 @@ GatewayVerb = Literal["birth", "death", "status", "cmd", "committed", "model", "
 """`model` goes to the gateway, `model-state` comes from it: one topic for both would echo what a gateway says."""
 
 DeviceVerb = Literal["birth", "death"]
-Stream = Literal["ecg", "vitals", "beat", "alarm"]
+Stream = Literal["ecg", "vitals", "beat", "score", "alarm"]
 """Streams of a device that are sequenced, spooled and committed."""
 
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
