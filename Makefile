@@ -18,7 +18,7 @@ $(RUNTIME): pyproject.toml constraints.txt scripts/setup.py
 	@touch $@
 
 $(DEVELOPER): pyproject.toml constraints.txt scripts/setup.py
-	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim,train,dev
+	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim,postgresql,train,dev
 	@touch $@
 
 demo: $(or $(wildcard $(DEVELOPER)),$(RUNTIME)) ## Run everything on this machine and print where the live page is
