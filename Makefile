@@ -26,7 +26,7 @@ demo: $(or $(wildcard $(DEVELOPER)),$(RUNTIME)) ## Run everything on this machin
 
 test: $(DEVELOPER) ## Install the servers that tests need and run all tests
 	@scripts/servers.sh
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 4 $(ARGS)
 
 check: $(DEVELOPER) ## Lint, types and import rules
 	@$(VENV)/bin/ruff check .
