@@ -1,9 +1,12 @@
 # Everything is installed into .venv/ from constraints.txt; nothing else on the machine is touched by `make demo`.
 PYTHON ?= python3
+comma := ,
 VENV := .venv
 # What was installed last; the developer's set holds the demo's.
 RUNTIME := $(VENV)/.runtime
 DEVELOPER := $(VENV)/.developer
+# The demo retrains its model with the real exporter, which exists for x86_64 only; elsewhere it takes a shipped one.
+TRAIN := $(if $(filter x86_64,$(shell uname -m)),$(comma)train)
 
 .PHONY: demo test check setup clean
 .DEFAULT_GOAL := help
@@ -14,7 +17,7 @@ help: ## Say what can be made
 setup: $(DEVELOPER) ## Install vitalwire with everything that development needs into .venv
 
 $(RUNTIME): pyproject.toml constraints.txt scripts/setup.py
-	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim
+	@$(PYTHON) scripts/setup.py --venv $(VENV) --extras edge,cloud,sim$(TRAIN)
 	@touch $@
 
 $(DEVELOPER): pyproject.toml constraints.txt scripts/setup.py

@@ -3,7 +3,7 @@
 # it and exits 2.
 set -euo pipefail
 
-declare -A package_of=([mosquitto]=mosquitto [chromium]=chromium)
+declare -A package_of=([mosquitto]=mosquitto [chromium]=chromium [influxd]=influxdb)
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing=()
@@ -27,7 +27,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 echo "Installing for the tests: ${missing[*]}"
-# A packaged broker would start itself on its well-known port; the tests start their own.
+# A packaged server would start itself on its well-known port; the tests start their own.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee "$policy" >/dev/null
