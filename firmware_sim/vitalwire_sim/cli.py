@@ -11,11 +11,11 @@ import msgspec
 import typer
 
 from vitalwire_edge.process import logs
+from vitalwire_edge.recordings.locate import data_folder, open_recording
+from vitalwire_edge.recordings.recording import Recording, RecordingError
 from vitalwire_sim import scenario as scenarios
 from vitalwire_sim.device import DeviceProcess, Plan, UnreachableError
 from vitalwire_sim.kinds import KINDS
-from vitalwire_sim.recordings.locate import data_folder, open_recording
-from vitalwire_sim.recordings.recording import Recording, RecordingError
 from vitalwire_sim.scenario import Scenario, ScenarioError
 from vitalwire_sim.synthetic import synthetic
 from vitalwire_sim.truth import Start, TruthError, TruthFile
@@ -116,7 +116,7 @@ def write(
 ) -> None:
     """Write a simulated ECG with its true beats to a file, marked as synthetic. Not in real time."""
     # The writers load a third of a second longer, which `run`, started many times at once, need not pay.
-    from vitalwire_sim.recordings.writing import write as write_recording  # noqa: PLC0415
+    from vitalwire_edge.recordings.writing import write as write_recording  # noqa: PLC0415
 
     try:
         loaded = scenarios.load(scenario)

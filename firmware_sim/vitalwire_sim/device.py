@@ -13,12 +13,12 @@ from typing import Final, Literal
 
 import structlog
 
+from vitalwire_edge.recordings.recording import Recording, Replay, TrueBeat
 from vitalwire_edge.wire.frames import Goodbye
 from vitalwire_sim.faults.clock import DeviceClock
 from vitalwire_sim.faults.radio import Radio
 from vitalwire_sim.link import GatewayLink, Tally
-from vitalwire_sim.physiology.body import Body, TrueBeat
-from vitalwire_sim.recordings.recording import Recording, Replay
+from vitalwire_sim.physiology.body import Body
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Occurrence, Script
 from vitalwire_sim.truth import BeatTruth, End, EpisodeEnd, EpisodeStart, TruthFile

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from vitalwire_edge.recordings.recording import Recording, TrueBeat
 from vitalwire_sim.faults.electrodes import Electrodes
-from vitalwire_sim.physiology.body import Body, TrueBeat
+from vitalwire_sim.physiology.body import Body
 from vitalwire_sim.physiology.patient import Floats
-from vitalwire_sim.recordings.recording import Recording
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Script
 

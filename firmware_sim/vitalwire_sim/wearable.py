@@ -7,10 +7,11 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vitalwire_edge.recordings.recording import Strip, TrueBeat
 from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.frames import Hello, Payload, Reading, Status, Vitals, Wave, WaveChannel
 from vitalwire_sim.faults.electrodes import Electrodes
-from vitalwire_sim.physiology.body import Body, Numbers, Strip, TrueBeat
+from vitalwire_sim.physiology.body import Body, Numbers
 from vitalwire_sim.physiology.patient import Floats
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Script

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from vitalwire_edge.recordings.recording import RecordingError
 from vitalwire_sim.data.convert import convert as convert_recording
 from vitalwire_sim.data.download import DownloadError
 from vitalwire_sim.data.fetch import Entry, entries, select
 from vitalwire_sim.data.fetch import fetch as fetch_files
 from vitalwire_sim.data.info import FolderInfo, describe
 from vitalwire_sim.data.registry import DATABASES, Database
-from vitalwire_sim.recordings.recording import RecordingError
 
 _FAILED: Final = 1
 _WRONG_USE: Final = 2

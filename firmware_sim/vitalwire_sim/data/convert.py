@@ -8,12 +8,11 @@ import msgspec
 import numpy as np
 from scipy.signal import resample_poly
 
+from vitalwire_edge.recordings.locate import open_recording
+from vitalwire_edge.recordings.recording import Recording, RecordingError, RhythmMark, TrueBeat
+from vitalwire_edge.recordings.writing import write
 from vitalwire_sim.data.info import describe
-from vitalwire_sim.physiology.body import TrueBeat
 from vitalwire_sim.physiology.patient import Floats
-from vitalwire_sim.recordings.locate import open_recording
-from vitalwire_sim.recordings.recording import Recording, RecordingError
-from vitalwire_sim.recordings.writing import write
 
 Method = Literal["polyphase", "causal"]
 _VOLTS: Final = frozenset({"uv", "mv", "v", "µv", "nv"})
@@ -85,6 +84,11 @@ def resampled(recording: Recording, fs_hz: float, method: Method) -> Recording:
         fs_hz=fs_hz,
         uv=uv,
         beats=tuple(beat for beat in beats if beat.sample < uv.size),
+        rhythms=tuple(
+            RhythmMark(round(mark.sample * factor), mark.name)
+            for mark in recording.rhythms
+            if round(mark.sample * factor) < uv.size
+        ),
         licence=recording.licence,
         citation=recording.citation,
     )

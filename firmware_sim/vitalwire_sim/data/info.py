@@ -10,9 +10,9 @@ import edfio
 import msgspec
 import wfdb
 
+from vitalwire_edge.recordings.csv import describe_csv
+from vitalwire_edge.recordings.recording import RecordingError
 from vitalwire_sim.data.registry import DATABASES
-from vitalwire_sim.recordings.csv import describe_csv
-from vitalwire_sim.recordings.recording import RecordingError
 
 SUFFIXES: Final = frozenset({".hea", ".edf", ".csv"})
 _ANNOTATORS: Final = frozenset({".atr", ".ari", ".qrs", ".ecg", ".gqrsh", ".gqrsl", ".sqrs"})

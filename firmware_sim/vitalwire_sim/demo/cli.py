@@ -11,11 +11,11 @@ from rich.console import Console
 
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.shutdown import stop_on_signals
+from vitalwire_edge.recordings.locate import first_ecg
+from vitalwire_edge.recordings.recording import RecordingError
 from vitalwire_sim.demo.processes import ProcessError
 from vitalwire_sim.demo.report import build_report, print_report
 from vitalwire_sim.demo.run import Demo, Plan
-from vitalwire_sim.recordings.locate import first_ecg
-from vitalwire_sim.recordings.recording import RecordingError
 from vitalwire_sim.scenario import ScenarioError, load
 
 app = typer.Typer(

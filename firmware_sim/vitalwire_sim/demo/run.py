@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from vitalwire_edge.recordings.locate import TOY
 from vitalwire_sim.demo.processes import Child, ProcessError, answers, fetch_json, run_command
 from vitalwire_sim.demo.relay import Relay
-from vitalwire_sim.recordings.locate import TOY
 from vitalwire_sim.scenario import CloudRestart, LinkLoss, Scenario
 
 _START_S: Final = 60.0

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from vitalwire_edge.recordings.recording import Strip, TrueBeat
 from vitalwire_sim.physiology.circulation import Circulation
 from vitalwire_sim.physiology.fibrillation import Fibrillation
 from vitalwire_sim.physiology.patient import Floats, Heart, Patient, heart_of
@@ -16,23 +17,6 @@ from vitalwire_sim.script import Script
 _REACH_BEFORE_S: Final = 0.4
 _REACH_AFTER_S: Final = 0.8
 _MAINS_HZ: Final = 50.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrueBeat:
-    """Where a beat really is: sample of its R peak since the first sample, and its MIT-BIH symbol."""
-
-    sample: int
-    symbol: str
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Samples in uV (float64, shape (n,)) from `first_sample` on, and the true beats whose R peak is among them."""
-
-    first_sample: int
-    uv: Floats
-    beats: tuple[TrueBeat, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from vitalwire_edge.alarms import AlarmChange, AlarmConfig, AlarmEngine
+from vitalwire_edge.recordings.locate import open_recording
+from vitalwire_edge.recordings.recording import Replay
 from vitalwire_edge.signal.chain import EcgChain
 from vitalwire_edge.wire.frames import Status, Vitals, Wave
 from vitalwire_sim import scenario
 from vitalwire_sim.physiology.body import Body
-from vitalwire_sim.recordings.locate import open_recording
-from vitalwire_sim.recordings.recording import Replay
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Occurrence, Script
 from vitalwire_sim.wearable import Wearable

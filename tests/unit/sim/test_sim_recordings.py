@@ -1,17 +1,19 @@
 """Recordings of any format, and what is said about those that cannot be used."""
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitalwire_edge.recordings.locate import data_folder, open_recording
+from vitalwire_edge.recordings.recording import Recording, RecordingError, Replay, RhythmMark, TrueBeat
+from vitalwire_edge.recordings.writing import write
 from vitalwire_sim.data.convert import convert, resampled
 from vitalwire_sim.data.info import describe
-from vitalwire_sim.physiology.body import TrueBeat
-from vitalwire_sim.recordings.locate import data_folder, open_recording
-from vitalwire_sim.recordings.recording import Recording, RecordingError, Replay
-from vitalwire_sim.recordings.writing import write
 
 
 def made(fs_hz: float = 250, seconds: float = 6.4, lead: str = "II") -> Recording:
@@ -33,13 +35,28 @@ def test_the_toy_is_five_minutes_of_a_real_heart():
 @pytest.mark.parametrize("form", ["wfdb", "edf", "csv"])
 def test_what_is_written_is_read_back(tmp_path, form):
     original = made()
-    first = write(tmp_path / "r", form, [original, made(lead="V5")], note="a test")[0]
+    original = replace(original, rhythms=(RhythmMark(0, "(N"), RhythmMark(700, "(AFIB")))
+    first = write(tmp_path / "r", form, [original, made(lead="V5")], note="SYNTHETIC test")[0]
     back = open_recording(str(first), channel="V5")
     assert (back.lead, back.fs_hz, back.uv.size) == ("V5", 250, original.uv.size)
     assert np.abs(back.uv - original.uv).max() < 0.1
     assert open_recording(str(first)).lead == "II"
-    if form != "csv":
-        assert back.beats == original.beats
+    assert back.beats == original.beats
+    assert back.rhythms == original.rhythms
+    assert b"SYNTHETIC" in first.read_bytes()
+
+
+@pytest.mark.parametrize(("suffix", "module"), [("hea", "wfdb"), ("edf", "edfio")])
+def test_a_reader_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypatch, suffix, module):
+    (tmp_path / f"x.{suffix}").touch()
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(
+        sys.modules, f"vitalwire_edge.recordings.{suffix.replace('hea', 'wfdb')}", raising=False
+    )
+    with pytest.raises(RecordingError, match=rf"needs {module}: install vitalwire\[recordings\]"):
+        open_recording(str(tmp_path / f"x.{suffix}"))
+    with pytest.raises(RecordingError, match=rf"needs {module}: install vitalwire\[recordings\]"):
+        write(tmp_path / "y", suffix.replace("hea", "wfdb"), [made()], note="")
 
 
 @pytest.mark.parametrize("form", ["wfdb", "csv"])
@@ -63,7 +80,7 @@ def test_edf_says_that_it_cannot_hold_gaps_or_odd_rates(tmp_path):
 @pytest.mark.parametrize(
     ("text", "fs_hz", "first_uv"),
     [
-        ("time_s,ecg_uv\n0,5\n0.004,6\n0.008,7\n", 250, 5),
+        ("# SYNTHETIC, no patient\n# seed 1\ntime_s,ecg_uv\n0,5\n0.004,6\n0.008,7\n", 250, 5),
         ("Time [ms],Lead II (mV)\n0,0.5\n10,0.6\n20,0.7\n", 100, 500),
         ("fs_hz,V1\n360,0.25\n,0.5\n", 360, 250),
         ("\ufefft,I\n0,-1\n0.002,2\n0.004,3\n", 500, -1000),

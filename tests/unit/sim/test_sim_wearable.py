@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from vitalwire_edge.recordings.recording import Recording, Replay
 from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.frames import Status, Vitals, Wave
 from vitalwire_sim import truth
 from vitalwire_sim.link import Tally
 from vitalwire_sim.physiology.body import Body
-from vitalwire_sim.recordings.recording import Recording, Replay
 from vitalwire_sim.scenario import Device
 from vitalwire_sim.script import Occurrence, Script
 from vitalwire_sim.truth import BeatTruth, TruthError, TruthFile

@@ -4,12 +4,44 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vitalwire_sim.physiology.body import Strip, TrueBeat
-from vitalwire_sim.physiology.patient import Floats
+Floats = NDArray[np.float64]
+
 
 BEAT_SYMBOLS: Final = frozenset("NLReojAaJSVEFfQ/!rnB?")
 """MIT-BIH annotation symbols that stand for a beat."""
+
+RHYTHM_SYMBOL: Final = "+"
+"""The MIT-BIH annotation that says a change of rhythm."""
+
+END_MARK: Final = "End of recording"
+"""EDF holds whole records: what follows this annotation in the last one is padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBeat:
+    """Where a beat is: sample of its R peak since the first sample, and its MIT-BIH symbol."""
+
+    sample: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class RhythmMark:
+    """From which sample on a rhythm lasts, until the next mark; `name` as MIT-BIH has it, such as "(N" or "(AFIB"."""
+
+    sample: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Samples in uV (float64, shape (n,)) from `first_sample` on, and the beats whose R peak is among them."""
+
+    first_sample: int
+    uv: Floats
+    beats: tuple[TrueBeat, ...] = ()
 
 
 class RecordingError(ValueError):
@@ -25,6 +57,7 @@ class Recording:
     fs_hz: float
     uv: Floats
     beats: tuple[TrueBeat, ...] = ()
+    rhythms: tuple[RhythmMark, ...] = ()
     licence: str | None = None
     citation: str | None = None
 

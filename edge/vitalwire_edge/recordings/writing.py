@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import edfio
 import numpy as np
-import wfdb
 
-from vitalwire_sim.physiology.patient import Floats
-from vitalwire_sim.recordings.edf import END_MARK
-from vitalwire_sim.recordings.recording import Recording, RecordingError
+from vitalwire_edge.recordings.csv import BEATS_SUFFIX, COMMENT
+from vitalwire_edge.recordings.locate import missing
+from vitalwire_edge.recordings.recording import END_MARK, RHYTHM_SYMBOL, Floats, Recording, RecordingError
 
 FORMATS: Final = ("wfdb", "edf", "csv")
 _GAIN_PER_MV: Final = 400.0
@@ -29,17 +27,22 @@ def write(target: Path, form: str, leads: Sequence[Recording], *, note: str) -> 
             f"leads of {first.name} differ in rate or length; resample them to one rate with --fs"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    match form:
-        case "wfdb":
-            return _wfdb(target, leads, note)
-        case "edf":
-            return _edf(target, leads, note)
-        case "csv":
-            return _csv(target, leads)
+    try:
+        match form:
+            case "wfdb":
+                return _wfdb(target, leads, note)
+            case "edf":
+                return _edf(target, leads, note)
+            case "csv":
+                return _csv(target, leads, note)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"format {form}") from error
     raise RecordingError(f"format {form!r}: use one of {', '.join(FORMATS)}")
 
 
 def _wfdb(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
+    import wfdb  # noqa: PLC0415 - a gateway need not have it
+
     name = target.name
     if not name.replace("-", "").replace("_", "").isalnum():
         raise RecordingError(f"WFDB record name {name!r}: use letters, digits, - and _")
@@ -57,16 +60,17 @@ def _wfdb(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
         write_dir=folder,
     )
     written = [target.with_name(f"{name}.hea"), target.with_name(f"{name}.dat")]
-    if first.beats:
-        samples = np.array([beat.sample for beat in first.beats])
-        wfdb.wrann(
-            name, "atr", samples, [beat.symbol for beat in first.beats], fs=first.fs_hz, write_dir=folder
-        )
+    marks = _marks(first)
+    if marks:
+        samples, symbols, names = (list(column) for column in zip(*marks, strict=True))
+        wfdb.wrann(name, "atr", np.array(samples), symbols, aux_note=names, fs=first.fs_hz, write_dir=folder)
         written.append(target.with_name(f"{name}.atr"))
     return written
 
 
 def _edf(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
+    import edfio  # noqa: PLC0415 - likewise
+
     first = leads[0]
     for lead in leads:
         if np.isnan(lead.uv).any():
@@ -89,7 +93,9 @@ def _edf(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
         )
         for lead in leads
     ]
-    marks = [edfio.EdfAnnotation(beat.sample / rate, None, beat.symbol) for beat in first.beats]
+    marks = [
+        edfio.EdfAnnotation(sample / rate, None, rhythm or symbol) for sample, symbol, rhythm in _marks(first)
+    ]
     if padding:
         marks.append(edfio.EdfAnnotation(first.uv.size / rate, None, END_MARK))
     edf = edfio.Edf(
@@ -109,20 +115,29 @@ def _edf_range(uv: Floats) -> tuple[float, float]:
     return -limit, limit
 
 
-def _csv(target: Path, leads: Sequence[Recording]) -> list[Path]:
+def _csv(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
     first = leads[0]
     path = target.with_name(f"{target.name}.csv")
     with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{COMMENT} {line}\n" for line in note.splitlines())
         rows = csv.writer(file)
         rows.writerow(["time_s", *[f"{lead.lead} [uV]" for lead in leads]])
         for index, values in enumerate(zip(*[lead.uv for lead in leads], strict=True)):
             cells = ["" if np.isnan(value) else f"{value:.2f}" for value in values]
             rows.writerow([f"{index / first.fs_hz:.6f}", *cells])
-    if not first.beats:
+    marks = _marks(first)
+    if not marks:
         return [path]
-    beats = target.with_name(f"{target.name}.beats.tsv")
+    beats = target.with_name(f"{target.name}{BEATS_SUFFIX}")
     with beats.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, delimiter="\t")
-        rows.writerow(["sample", "symbol"])
-        rows.writerows([beat.sample, beat.symbol] for beat in first.beats)
+        rows.writerow(["sample", "symbol", "rhythm"])
+        rows.writerows(marks)
     return [path, beats]
+
+
+def _marks(recording: Recording) -> list[tuple[int, str, str]]:
+    """Sample, symbol and rhythm name of every annotation, in order; a rhythm stands before its first beat."""
+    rhythms = [(mark.sample, RHYTHM_SYMBOL, mark.name) for mark in recording.rhythms]
+    beats = [(beat.sample, beat.symbol, "") for beat in recording.beats]
+    return sorted([*rhythms, *beats], key=lambda mark: mark[0])

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from vitalwire_sim.recordings.recording import RecordingError
+from vitalwire_edge.recordings.recording import RecordingError
 
 _ECG: Final = re.compile(
     r"(?:ecg|ekg)?[ _-]*(?:lead)?[ _-]*(?:ml?ii|mcl\d|mv\d|i{1,3}|av[rlf]|v\d?|cm\d|d\d|ecg\d*|ekg\d*)(?:[ _-].*)?",

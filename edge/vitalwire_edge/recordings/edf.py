@@ -1,21 +1,23 @@
 """European Data Format files."""
 
 from pathlib import Path
-from typing import Final
 
 import edfio
 import numpy as np
 
-from vitalwire_sim.physiology.body import TrueBeat
-from vitalwire_sim.recordings.leads import choose, microvolts_per
-from vitalwire_sim.recordings.recording import BEAT_SYMBOLS, Recording, RecordingError
-
-END_MARK: Final = "End of recording"
-"""EDF holds whole records: what follows this annotation in the last one is padding."""
+from vitalwire_edge.recordings.leads import choose, microvolts_per
+from vitalwire_edge.recordings.recording import (
+    BEAT_SYMBOLS,
+    END_MARK,
+    Recording,
+    RecordingError,
+    RhythmMark,
+    TrueBeat,
+)
 
 
 def read_edf(path: Path, channel: str | None) -> Recording:
-    """One lead of the EDF or EDF+ file `path`; annotations that are MIT-BIH symbols are its beats.
+    """One lead of the EDF or EDF+ file `path`; annotations that are MIT-BIH symbols are its beats and rhythms.
 
     Raises `RecordingError`.
     """
@@ -34,7 +36,12 @@ def read_edf(path: Path, channel: str | None) -> Recording:
             for mark in edf.annotations
             if mark.text in BEAT_SYMBOLS
         )
-        return Recording(name=path.stem, lead=signal.label, fs_hz=fs_hz, uv=uv, beats=beats)
+        rhythms = tuple(
+            RhythmMark(round(mark.onset * fs_hz), mark.text)
+            for mark in edf.annotations
+            if mark.text.startswith("(")
+        )
+        return Recording(name=path.stem, lead=signal.label, fs_hz=fs_hz, uv=uv, beats=beats, rhythms=rhythms)
     except (OSError, ValueError, IndexError) as error:
         if isinstance(error, RecordingError):
             raise

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from vitalwire_sim.recordings.recording import Recording, RecordingError
+from vitalwire_edge.recordings.recording import Recording, RecordingError
 
 TOY: Final = "toy"
 DATA_VARIABLE: Final = "VITALWIRE_DATA"
@@ -21,23 +21,35 @@ def open_recording(name: str, *, data: Path | None = None, channel: str | None =
 
     `channel` chooses the lead; by default the first that looks like an ECG. Raises `RecordingError`.
     """
+    path = None if name == TOY else find(name, data)
+    try:
+        return _read(path, channel)
+    except ModuleNotFoundError as error:
+        raise missing(error, name) from error
+
+
+def missing(error: ModuleNotFoundError, what: str) -> RecordingError:
+    """The error for a format whose package, which a gateway need not have, is not installed."""
+    return RecordingError(f"{what} needs {error.name}: install vitalwire[recordings]")
+
+
+def _read(path: Path | None, channel: str | None) -> Recording:
     # Readers are loaded when needed: a simulated device, of which there are many, needs none.
-    if name == TOY:
-        from vitalwire_sim.recordings.toy import toy  # noqa: PLC0415
+    if path is None:
+        from vitalwire_edge.recordings.toy import toy  # noqa: PLC0415
 
         return toy()
-    path = find(name, data)
     match path.suffix.lower():
         case ".edf":
-            from vitalwire_sim.recordings.edf import read_edf  # noqa: PLC0415
+            from vitalwire_edge.recordings.edf import read_edf  # noqa: PLC0415
 
             return read_edf(path, channel)
         case ".csv":
-            from vitalwire_sim.recordings.csv import read_csv  # noqa: PLC0415
+            from vitalwire_edge.recordings.csv import read_csv  # noqa: PLC0415
 
             return read_csv(path, channel)
         case _:
-            from vitalwire_sim.recordings.wfdb import read_wfdb  # noqa: PLC0415
+            from vitalwire_edge.recordings.wfdb import read_wfdb  # noqa: PLC0415
 
             return read_wfdb(path, channel)
 

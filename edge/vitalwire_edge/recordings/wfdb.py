@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 import wfdb
 
-from vitalwire_sim.physiology.body import TrueBeat
-from vitalwire_sim.physiology.patient import Floats
-from vitalwire_sim.recordings.leads import choose, microvolts_per
-from vitalwire_sim.recordings.recording import BEAT_SYMBOLS, Recording, RecordingError
+from vitalwire_edge.recordings.leads import choose, microvolts_per
+from vitalwire_edge.recordings.recording import (
+    BEAT_SYMBOLS,
+    RHYTHM_SYMBOL,
+    Floats,
+    Recording,
+    RecordingError,
+    RhythmMark,
+    TrueBeat,
+)
 
 _ANNOTATORS = ("atr", "ari", "qrs")
 _MAX_SAMPLES = 50_000_000
@@ -33,9 +39,8 @@ def read_wfdb(header: Path, channel: str | None) -> Recording:
         if isinstance(error, RecordingError):
             raise
         raise RecordingError(f"WFDB record {header}: {error}; is its signal file complete?") from error
-    return Recording(
-        name=header.stem, lead=lead, fs_hz=fs_hz, uv=uv, beats=_beats(record, fs_hz, float(head.fs))
-    )
+    beats, rhythms = _annotations(record, fs_hz, float(head.fs))
+    return Recording(name=header.stem, lead=lead, fs_hz=fs_hz, uv=uv, beats=beats, rhythms=rhythms)
 
 
 def _signal(header: Path, channel: str | None) -> tuple[str, float, Floats]:
@@ -86,14 +91,23 @@ def _segments(header: Path, head: Any, channel: str | None) -> tuple[str, float,
     return lead, fs_hz, uv
 
 
-def _beats(record: str, fs_hz: float, frame_hz: float) -> tuple[TrueBeat, ...]:
-    """Reference beats, where the record has any; annotations count frames, not samples."""
+def _annotations(
+    record: str, fs_hz: float, frame_hz: float
+) -> tuple[tuple[TrueBeat, ...], tuple[RhythmMark, ...]]:
+    """Reference beats and rhythms, where the record has any; annotations count frames, not samples."""
     annotator = next((a for a in _ANNOTATORS if Path(f"{record}.{a}").is_file()), None)
     if annotator is None:
-        return ()
+        return (), ()
     marks = wfdb.rdann(record, annotator)
-    return tuple(
-        TrueBeat(round(sample * fs_hz / frame_hz), symbol)
-        for sample, symbol in zip(marks.sample, marks.symbol, strict=True)
+    samples = [round(sample * fs_hz / frame_hz) for sample in marks.sample]
+    beats = tuple(
+        TrueBeat(sample, symbol)
+        for sample, symbol in zip(samples, marks.symbol, strict=True)
         if symbol in BEAT_SYMBOLS
     )
+    rhythms = tuple(
+        RhythmMark(sample, note.rstrip("\0"))
+        for sample, symbol, note in zip(samples, marks.symbol, marks.aux_note, strict=True)
+        if symbol == RHYTHM_SYMBOL
+    )
+    return beats, rhythms
