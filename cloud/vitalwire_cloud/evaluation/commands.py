@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vitalwire_cloud.train import export
-from vitalwire_cloud.train.anomaly import (
+from vitalwire_cloud.evaluation.beats import (
     COLUMNS,
     Metrics,
     Scored,

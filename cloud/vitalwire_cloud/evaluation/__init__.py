@@ -1,0 +1,1 @@
+"""The protocols by which models and signal code are judged: one file each, one form of report."""
