@@ -85,6 +85,11 @@ class Patient:
         return chosen
 
 
+def patient_of(record: str) -> str:
+    """Whose record it is, for names of MIT-BIH records; any other name stands for itself."""
+    return _SAME_PATIENT.get(record, record)
+
+
 def windows_at(
     samples_uv: NDArray[np.float32], *, fs_hz: float, peaks: Sequence[int] | NDArray[np.int64]
 ) -> list[BeatWindow]:
@@ -121,7 +126,7 @@ def load_record(path: Path) -> Patient:
     scored = {each.sample for each in found}
     return Patient(
         record=path.name,
-        patient=_SAME_PATIENT.get(path.name, path.name),
+        patient=patient_of(path.name),
         digest=hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest(),
         fs_hz=fs_hz,
         sample=np.array([each.sample for each in found], dtype=np.int64),
