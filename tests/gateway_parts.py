@@ -93,7 +93,10 @@ class FrameMaker:
 
 
 class Cable:
-    """A TCP relay to `port` that can be cut and mended. Cut means that nothing passes and nobody may connect."""
+    """A TCP relay to `port` that can be cut, made thin and mended.
+
+    Cut means that nothing passes and nobody may connect; thin, that it is whole for a moment now and then.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -104,15 +107,21 @@ class Cable:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._whole = threading.Event()
         self._whole.set()
+        self._moments: tuple[float, float] | None = None
         self._stop = threading.Event()
         self._peers: dict[socket.socket, socket.socket] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def cut(self) -> None:
+        self._moments = None
         self._whole.clear()
 
+    def thin(self, *, up_s: float, down_s: float) -> None:
+        self._moments = up_s, down_s
+
     def mend(self) -> None:
+        self._moments = None
         self._whole.set()
 
     def close(self) -> None:
@@ -121,6 +130,11 @@ class Cable:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            moments = self._moments
+            if moments is not None:
+                up_s, down_s = moments
+                whole = time.monotonic() % (up_s + down_s) < up_s
+                self._whole.set() if whole else self._whole.clear()
             if not self._whole.is_set():
                 for end in list(self._peers):
                     self._drop(end)
