@@ -1,57 +1,105 @@
-"""Protocols P2 (`inter-patient`) and P8 (`int8`): how the beat model is judged, by patient.
+"""Scores of beats by patient: by a model trained here on other patients, or by the artifact a gateway runs.
 
-Every score is causal and comes from a model that never saw the patient. Beats of the first five minutes are left to
-personalisation and not counted.
+Every score is causal and comes from a model that never saw the patient, unless an artifact is judged on patients it
+learned from, which is said. Beats of the first five minutes are left to personalisation and not counted.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from vitalwire_cloud.evaluation.report import Metrics
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_cloud.train.fit_beat import BeatModel, fit
+from vitalwire_edge.inference.beat_model import BeatScorer
+from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.score import Scoring, Views
 
 FOLDS: Final = 5
-COLUMNS: Final = ("score", "mixture", "shape", "timing")
+SCORE: Final = "score"
 MIN_ABNORMAL: Final = 10
+CLASSES: Final = "NSVF"
 
-Metrics = dict[str, float]
-Scorer = Callable[[Patient], Views]
+Columns = Mapping[str, NDArray[np.float64]]
+"""Scores (n,) of a patient's beats by name; `score` is the one that counts."""
+
+Scorer = Callable[[Patient], Columns]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A patient's counted beats: EC57 class letters, and scores by column."""
+    """A patient's counted beats: R peaks, EC57 class letters, and scores by column."""
 
     record: str
+    patient: str
+    fs_hz: float
+    sample: NDArray[np.int64]
     label: NDArray[np.str_]
-    scores: dict[str, NDArray[np.float64]]
+    scores: Columns
+
+    @property
+    def abnormal(self) -> NDArray[np.bool_]:
+        """Which beats are of class S, V or F."""
+        chosen: NDArray[np.bool_] = self.label != "N"
+        return chosen
 
 
-def scorer(model: BeatModel) -> Scorer:
-    """The float model as a function of a patient."""
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A scorer, the patients it may be judged on, and those it learned from (None where it does not say)."""
+
+    by: Scorer
+    patients: Sequence[Patient]
+    train: Sequence[Patient]
+    threshold: float
+
+
+def float_scorer(model: BeatModel) -> Scorer:
+    """The float model as a function of a patient: the score and every view of it."""
     scoring = Scoring(model.parameters)
-    return lambda patient: scoring.views(patient.beat, patient.context, outputs4(model.run(patient)))
+
+    def score(patient: Patient) -> Columns:
+        outputs = model.run(patient)
+        views = scoring.views(patient.beat, patient.context, (outputs[0], outputs[1], outputs[2], outputs[3]))
+        return {each.name: getattr(views, each.name) for each in fields(Views)}
+
+    return score
 
 
-def outputs4(
-    outputs: tuple[NDArray[np.float32], ...],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """The four outputs of the network."""
-    return outputs[0], outputs[1], outputs[2], outputs[3]
+def gateway_scorer(scorer: BeatScorer) -> Scorer:
+    """The gateway's own scoring, one beat at a time. A beat it abstains from has the score NaN."""
+
+    def score(patient: Patient) -> Columns:
+        given = zip(patient.sample, patient.beat, patient.reference, patient.context, strict=True)
+        said = [scorer.score(BeatInput(int(at), beat, own, context, 1.0)) for at, beat, own, context in given]
+        return {SCORE: np.array([np.nan if one is None else one.score for one in said])}
+
+    return score
+
+
+def counted(patient: Patient) -> NDArray[np.bool_]:
+    """The beats that count: after the first five minutes, of classes N, S, V and F."""
+    chosen: NDArray[np.bool_] = patient.late & np.isin(patient.label, list(CLASSES))
+    return chosen
 
 
 def score_patient(patient: Patient, by: Scorer) -> Scored:
-    """Scores of the beats that count: after the first five minutes, of classes N, S, V and F."""
-    counted = patient.late & (patient.label != "Q")
-    views = by(patient)
-    return Scored(patient.record, patient.label[counted], {c: getattr(views, c)[counted] for c in COLUMNS})
+    """Scores of the beats that count."""
+    chosen = counted(patient)
+    scores = {name: values[chosen] for name, values in by(patient).items()}
+    return Scored(
+        patient.record,
+        patient.patient,
+        patient.fs_hz,
+        patient.sample[chosen],
+        patient.label[chosen],
+        scores,
+    )
 
 
 def folds(patients: Sequence[Patient], seed: int) -> list[set[str]]:
@@ -60,28 +108,21 @@ def folds(patients: Sequence[Patient], seed: int) -> list[set[str]]:
     return [set(part.tolist()) for part in np.array_split(people, min(FOLDS, len(people)))]
 
 
-def cross_validated(
-    patients: Sequence[Patient],
-    *,
-    seed: int,
-    epochs: int,
-    done: Callable[[BeatModel, list[Patient]], None] | None = None,
-) -> list[Scored]:
-    """Train on four fifths of the people, score the others, five times."""
-    scored: list[Scored] = []
+def judges(patients: Sequence[Patient], *, seed: int, epochs: int) -> Iterator[Judge]:
+    """Train on four fifths of the people, to judge on the others, five times. Raises `TrainingDataError`."""
     for held in folds(patients, seed):
-        model = fit([p for p in patients if p.patient not in held], seed=seed, epochs=epochs)
+        train = [p for p in patients if p.patient not in held]
+        model = fit(train, seed=seed, epochs=epochs)
         test = [p for p in patients if p.patient in held]
-        scored += [score_patient(patient, scorer(model)) for patient in test]
-        if done is not None:
-            done(model, test)
-    return scored
+        yield Judge(float_scorer(model), test, train, model.parameters.threshold)
 
 
-def metrics(scored: Sequence[Scored], column: str) -> Metrics:
+def metrics(scored: Sequence[Scored], column: str = SCORE) -> Metrics:
     """P2's figures of one column; a class that is absent is left out."""
     label = np.concatenate([each.label for each in scored])
     score = np.concatenate([each.scores[column] for each in scored])
+    if not (label == "N").any() or not (label != "N").any():
+        return {}
     found: Metrics = {
         "auc": float(roc_auc_score(label != "N", score)),
         "ap": float(average_precision_score(label != "N", score)),
@@ -91,13 +132,28 @@ def metrics(scored: Sequence[Scored], column: str) -> Metrics:
         if (label == name).any():
             found[f"auc_{name}"] = float(roc_auc_score(label[both] == name, score[both]))
     each_auc = [
-        float(roc_auc_score(each.label != "N", each.scores[column]))
+        auc
         for each in scored
-        if MIN_ABNORMAL <= int((each.label != "N").sum()) < each.label.size
+        if int(each.abnormal.sum()) >= MIN_ABNORMAL and (auc := record_auc(each, column)) is not None
     ]
     if each_auc:
         found["auc_record_median"] = float(np.median(each_auc))
     return found
+
+
+def record_auc(scored: Scored, column: str = SCORE) -> float | None:
+    """Area under the ROC curve of one record; None where it has beats of one class only."""
+    if not 0 < int(scored.abnormal.sum()) < scored.label.size:
+        return None
+    return float(roc_auc_score(scored.abnormal, scored.scores[column]))
+
+
+def without(scored: Sequence[Scored], record: str) -> Metrics:
+    """The totals without one record, named so; empty where it is not there or alone."""
+    others = [each for each in scored if each.record != record]
+    if len(others) in {0, len(scored)}:
+        return {}
+    return {f"{name}_without_{record}": value for name, value in metrics(others).items()}
 
 
 def f1(label: NDArray[np.str_], score: NDArray[np.float64], threshold: float) -> float:
@@ -107,11 +163,17 @@ def f1(label: NDArray[np.str_], score: NDArray[np.float64], threshold: float) ->
     return 200.0 * hit / max(1, int(flagged.sum()) + int(abnormal.sum()))
 
 
-def timed_us(run: Callable[[int], object], count: int, *, rounds: int = 2000) -> tuple[float, float]:
-    """Median and 99th percentile of one inference."""
-    took = np.empty(rounds)
-    for k in range(rounds):
-        began = time.perf_counter_ns()
-        run(k % count)
-        took[k] = time.perf_counter_ns() - began
-    return float(np.percentile(took, 50)) / 1000, float(np.percentile(took, 99)) / 1000
+class _CardTraining(msgspec.Struct):
+    records: dict[str, str] = {}
+
+
+class _Card(msgspec.Struct):
+    training: _CardTraining = msgspec.field(default_factory=_CardTraining)
+
+
+def records_of_card(card: bytes) -> dict[str, str]:
+    """Records that a model learned from with the SHA-256 of each, as its card says; empty where it does not."""
+    try:
+        return msgspec.json.decode(card, type=_Card).training.records
+    except msgspec.MsgspecError:
+        return {}

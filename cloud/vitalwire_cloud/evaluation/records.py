@@ -1,0 +1,118 @@
+"""Annotated WFDB recordings as the protocols read them: one channel in microvolts, its labels, its hash."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import wfdb
+from numpy.typing import NDArray
+
+from vitalwire_cloud.train.dataset import NoRecordError
+
+PACED: Final = frozenset(("102", "104", "107", "217"))
+SWAPPED: Final = frozenset(("114",))
+"""Records whose leads are swapped: their second channel is the one that others have first."""
+
+BEATS: Final = frozenset("NLRBAaJSVrFejnE/fQ?")
+CLASSES: Final = {
+    symbol: name
+    for name, symbols in {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}.items()
+    for symbol in symbols
+}
+"""ANSI/AAMI EC57, as the protocols name them."""
+
+_TO_UV: Final = {"mV": 1000.0, "V": 1e6, "uV": 1.0, "µV": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One annotated recording; positions in samples.
+
+    Attributes:
+        name: of the record; digest: SHA-256 of its signal file.
+        ecg_uv: (n,) one channel; missing samples are NaN.
+        sample, symbol, aux: every annotation, in order.
+
+    """
+
+    name: str
+    digest: str
+    fs_hz: float
+    ecg_uv: NDArray[np.float32]
+    sample: NDArray[np.int64]
+    symbol: NDArray[np.str_]
+    aux: tuple[str, ...]
+
+    @property
+    def is_beat(self) -> NDArray[np.bool_]:
+        """Which annotations are beats."""
+        chosen: NDArray[np.bool_] = np.isin(self.symbol, sorted(BEATS))
+        return chosen
+
+    @property
+    def beats(self) -> NDArray[np.int64]:
+        """R peaks as annotated."""
+        return np.compress(self.is_beat, self.sample)
+
+    @property
+    def flutter(self) -> tuple[tuple[int, int], ...]:
+        """Spans of ventricular flutter or fibrillation, `[` to `]`."""
+        starts, ends = self.sample[self.symbol == "["], self.sample[self.symbol == "]"]
+        return tuple((int(s), int(min(ends[ends > s], default=self.ecg_uv.size))) for s in starts)
+
+    @property
+    def flutter_waves(self) -> NDArray[np.int64]:
+        """The waves marked `!`."""
+        return np.compress(self.symbol == "!", self.sample)
+
+    @property
+    def length_s(self) -> float:
+        """Duration."""
+        return self.ecg_uv.size / self.fs_hz
+
+
+def paths(folder: Path, *, paced: bool, names: Iterable[str] = ()) -> list[Path]:
+    """The annotated records of a folder, without suffix. Raises `NoRecordError` where there is none."""
+    wanted = set(names)
+    found = [p.with_suffix("") for p in sorted(folder.glob("*.atr")) if p.with_suffix(".hea").is_file()]
+    found = [p for p in found if (paced or p.name not in PACED) and (not wanted or p.name in wanted)]
+    if not found:
+        raise NoRecordError(
+            f"no annotated record (.hea with .atr) in {folder}: give a WFDB folder such as mitdb/"
+        )
+    return found
+
+
+def read(path: Path, *, channel: int | None = None, seconds: float | None = None) -> Recorded:
+    """Read a record (path without suffix), its first channel unless its leads are known to be swapped.
+
+    With `seconds` only its beginning.
+    """
+    channel = channel if channel is not None else int(path.name in SWAPPED)
+    header = wfdb.rdheader(str(path))
+    end = header.sig_len if seconds is None else min(header.sig_len, round(seconds * header.fs))
+    record = wfdb.rdrecord(str(path), channels=[channel], sampto=end)
+    note = wfdb.rdann(str(path), "atr")
+    inside = np.asarray(note.sample) < end
+    scale = _TO_UV[record.units[0]]
+    return Recorded(
+        name=path.name,
+        digest=hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest(),
+        fs_hz=float(record.fs),
+        ecg_uv=(record.p_signal[:, 0] * scale).astype(np.float32),
+        sample=np.asarray(note.sample, dtype=np.int64)[inside],
+        symbol=np.asarray(note.symbol)[inside],
+        aux=tuple(a.strip("\0") for a, use in zip(note.aux_note, inside, strict=True) if use),
+    )
+
+
+def noise(folder: Path, kind: str) -> NDArray[np.float64]:
+    """First channel of a noise record (`bw`, `ma`, `em`) in microvolts. Raises `NoRecordError`."""
+    if not (folder / f"{kind}.hea").is_file():
+        raise NoRecordError(f"no noise record {kind} in {folder}: give a folder such as nstdb/")
+    record = wfdb.rdrecord(str(folder / kind), channels=[0])
+    values: NDArray[np.float64] = record.p_signal[:, 0] * _TO_UV[record.units[0]]
+    return values
