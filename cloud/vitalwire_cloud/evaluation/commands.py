@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -16,6 +17,8 @@ from vitalwire_cloud.train.fit_beat import TrainingDataError
 app = typer.Typer(no_args_is_help=True, help="Evaluate models and signal code after the protocols.")
 
 Records = Annotated[str, typer.Option("--records", help="Only these, separated by commas.")]
+
+Noise = Annotated[Path | None, typer.Option("--noise", help="WFDB folder with bw, ma and em.", metavar="DIR")]
 
 
 @app.callback()
@@ -80,6 +83,43 @@ def int8(
             cache=cache,
             names=split(records),
             steps=steps,
+        )
+    report.say(outcome, json)
+
+
+@app.command(epilog="Example: vitalwire evaluate qrs --data mitdb --noise nstdb --json p3.json")
+def qrs(
+    *,
+    data: Data,
+    noise: Noise = None,
+    json: Json = None,
+    seed: Seed = 1,
+    records: Records = "",
+) -> None:
+    """QRS detection beside the peers that are installed (P3); --model has no meaning here: it is no model."""
+    from vitalwire_cloud.evaluation import qrs as protocol  # noqa: PLC0415 - the name is the command's
+
+    with running("P3") as steps:
+        outcome = protocol.qrs(data, noise=noise, seed=seed, names=split(records), steps=steps)
+    report.say(outcome, json)
+
+
+@app.command(epilog="Example: vitalwire evaluate rhythm --data mitdb --noise nstdb --json p9.json")
+def rhythm(
+    *,
+    data: Data,
+    noise: Noise = None,
+    json: Json = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Simulated episodes of each kind.")] = 4,
+    seed: Seed = 1,
+    records: Records = "",
+) -> None:
+    """Lethal rhythms and atrial fibrillation: found, missed, false, and how fast (P9)."""
+    from vitalwire_cloud.evaluation import rhythm as protocol  # noqa: PLC0415 - the name is the command's
+
+    with running("P9") as steps:
+        outcome = protocol.rhythm(
+            data, noise=noise, seed=seed, repeats=repeats, names=split(records), steps=steps
         )
     report.say(outcome, json)
 

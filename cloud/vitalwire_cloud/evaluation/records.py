@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import wfdb
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
 from vitalwire_cloud.train.dataset import NoRecordError
 
@@ -109,10 +111,14 @@ def read(path: Path, *, channel: int | None = None, seconds: float | None = None
     )
 
 
-def noise(folder: Path, kind: str) -> NDArray[np.float64]:
-    """First channel of a noise record (`bw`, `ma`, `em`) in microvolts. Raises `NoRecordError`."""
+def noise(folder: Path, kind: str, *, fs_hz: float | None = None) -> NDArray[np.float64]:
+    """First channel of a noise record (`bw`, `ma`, `em`) in microvolts, at a rate if given. Raises `NoRecordError`."""
     if not (folder / f"{kind}.hea").is_file():
         raise NoRecordError(f"no noise record {kind} in {folder}: give a folder such as nstdb/")
     record = wfdb.rdrecord(str(folder / kind), channels=[0])
     values: NDArray[np.float64] = record.p_signal[:, 0] * _TO_UV[record.units[0]]
-    return values
+    if fs_hz is None or fs_hz == record.fs:
+        return values
+    ratio = Fraction(fs_hz / record.fs).limit_denominator(1000)
+    resampled: NDArray[np.float64] = resample_poly(values, ratio.numerator, ratio.denominator)
+    return resampled
