@@ -1,5 +1,6 @@
 """A candidate for the registry: what training and export leave in a folder."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ NEEDS: Final = Needs(
     max_p99_us=20_000,
     max_bytes=400_000,
 )
+_MITDB_RECORD: Final = re.compile("[12][0-3][0-9]")
 CITATIONS: Final = (
     "Moody & Mark, The impact of the MIT-BIH Arrhythmia Database, IEEE EMB Mag 20(3):45-50, 2001",
     "Goldberger et al., PhysioBank, PhysioToolkit, and PhysioNet, Circulation 101(23):e215-e220, 2000",
@@ -71,7 +73,21 @@ def card(run: dict[str, Any], source: Path) -> dict[str, Any]:
         "limits": "adults, no paced rhythm; lethal rhythms are detected by rules, never by this model",
         "selection": "fitted on normal beats only; the form of the score was picked among about ten after seeing "
         "labelled, cross-validated figures on the same patients, so the figures below flatter it a little",
-        "training": run
-        | {"data": "MIT-BIH Arrhythmia Database", "licence": "ODC-By 1.0", "citations": list(CITATIONS)},
+        "training": run | _provenance(run),
         "figures": msgspec.json.decode(figures.read_bytes()) if figures.is_file() else {},
+    }
+
+
+def _provenance(run: dict[str, Any]) -> dict[str, Any]:
+    """Where the data came from; licence and citations for what carries the names of MIT-BIH records."""
+    known = sorted(name for name in run["records"] if _MITDB_RECORD.fullmatch(name))
+    others = len(run["records"]) - len(known)
+    sources = [] if others == 0 else [f"{others} not of MIT-BIH: {'; '.join(run['sources'])}"]
+    if not known:
+        return {"data": "; ".join(sources)}
+    named = "MIT-BIH Arrhythmia Database"
+    return {
+        "data": "; ".join((named, *sources)),
+        "licence": "ODC-By 1.0" if not others else f"{named}: ODC-By 1.0",
+        "citations": list(CITATIONS),
     }

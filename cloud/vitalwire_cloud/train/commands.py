@@ -11,14 +11,16 @@ import torch
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.train import export as exporting
 from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
 from vitalwire_cloud.train.fit_beat import TrainingDataError, fit, run_record
+from vitalwire_cloud.train.stored import read_store
 from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
 
-train_app = typer.Typer(no_args_is_help=True, help="Train the models on recordings.")
+train_app = typer.Typer(no_args_is_help=True, help="Train the models.")
 export_app = typer.Typer(invoke_without_command=True, help="Turn a trained model into files for gateways.")
 
 _REPRESENTATIVE = 40
@@ -26,22 +28,39 @@ _REPRESENTATIVE = 40
 
 @train_app.callback()
 def train() -> None:
-    """Train the models on recordings."""
+    """Train the models."""
 
 
-@train_app.command(epilog="Example: vitalwire train beat --data mitdb --out run --epochs 12 --seed 1")
+@train_app.command(
+    epilog="Example: vitalwire train beat --data mitdb --out run --epochs 12 --seed 1\n\n"
+    "Example: vitalwire train beat --store ./data --data mitdb --out run --seconds 20"
+)
 def beat(
     *,
-    data: Annotated[Path, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="Data folder of a cloud service, also of one that runs.", metavar="DIR"),
+    ] = None,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="With --store: the last so many.")] = 24.0,
     out: Annotated[
         Path, typer.Option("--out", help="Where the model goes; resumed if it is there.", metavar="DIR")
     ],
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="End after so many.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=1, help="End after so long.")] = None,
     seed: Annotated[int, typer.Option("--seed")] = 1,
-    records: Annotated[str, typer.Option("--records", help="Only these, separated by commas.")] = "",
+    records: Annotated[
+        str, typer.Option("--records", help="Only these of --data, separated by commas.")
+    ] = "",
 ) -> None:
-    """Train the beat model on the normal beats of a folder's records."""
+    """Train the beat model on normal beats: of a folder's records, of what a cloud service stored, or of both.
+
+    What was stored carries no labels: `train.stored` says which of its beats are taken for normal.
+    """
+    if data is None and store is None:
+        raise typer.BadParameter("give --data, --store or both")
     if epochs is None and seconds is None:
         epochs = 12
     began = time.monotonic()
@@ -49,7 +68,10 @@ def beat(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     try:
         out.mkdir(parents=True, exist_ok=True)
-        patients = load_folder(data, cache=out / "cache", names=[r for r in records.split(",") if r])
+        stored = [] if store is None else read_store(store, hours=hours)
+        names = [r for r in records.split(",") if r]
+        annotated = [] if data is None else load_folder(data, cache=out / "cache", names=names)
+        patients = stored + annotated
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task("training", total=epochs)
             model = fit(
@@ -63,16 +85,24 @@ def beat(
                 ),
             )
         exporting.save(out, model.network, model.parameters, representative(patients, seed))
-    except (NoRecordError, TrainingDataError, OSError) as error:
+    except (NoRecordError, TrainingDataError, StoreError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    sources = []
+    if store is not None:
+        sources.append(f"{len(stored)} devices of a store, normal beats chosen without labels")
+    if data is not None:
+        sources.append(f"{len(annotated)} annotated records of the folder {data.name}")
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    record = run_record(model, patients, seed=seed, seconds=time.monotonic() - began, created=created)
+    record = run_record(
+        model, patients, seed=seed, seconds=time.monotonic() - began, created=created, sources=sources
+    )
     (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     typer.echo(
-        f"{record.epochs} epochs on {record.normal_beats} normal beats of {len(patients)} records, loss "
+        f"{record.epochs} epochs on {record.normal_beats} normal beats of {len(patients)} patients, loss "
         f"{record.final_loss:.3f}, {record.parameters} parameters, in {record.seconds} s: {out}"
     )
+    typer.echo("; ".join(sources))
 
 
 def representative(patients: list[Patient], seed: int) -> Beats:

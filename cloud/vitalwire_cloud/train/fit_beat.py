@@ -57,9 +57,10 @@ class BeatModel:
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was trained, on what, with what: `run.json`."""
+    """What was trained, on what, with what: `run.json`. `records` are SHA-256 by name, `sources` say whose they are."""
 
     created: str
+    sources: tuple[str, ...] = ()
     seed: int
     epochs: int
     seconds: float
@@ -194,11 +195,18 @@ def _train(
 
 
 def run_record(
-    model: BeatModel, patients: Sequence[Patient], *, seed: int, seconds: float, created: str
+    model: BeatModel,
+    patients: Sequence[Patient],
+    *,
+    seed: int,
+    seconds: float,
+    created: str,
+    sources: Sequence[str] = (),
 ) -> RunRecord:
     """What `run.json` says about a fitted model."""
     return RunRecord(
         created=created,
+        sources=tuple(sources),
         seed=seed,
         epochs=model.epochs,
         seconds=round(seconds, 1),

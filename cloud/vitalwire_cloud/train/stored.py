@@ -1,0 +1,269 @@
+"""What the store holds, as patients to learn from: a device is a patient, known by its name alone.
+
+The stored waveform goes through the gateway's own chain and features, so a beat looks here as it did beside the bed.
+Nobody labelled it. A beat is taken for normal when nothing speaks against it:
+
+- the gateway marked it too, did not call it wide, and the second it lies in was analysable;
+- it lies in no alarm episode of the patient's ECG, with a margin on both sides;
+- its QRS is like the patient's running reference, and it comes about when that patient's beats come.
+
+A model alert that staff rejected turns this around: what it was about is an unusual but normal beat of this patient,
+and just what the model must learn. The rules drop normal beats (sinus arrhythmia, a cough) rather than let an ectopic
+one in: a model that learned from ectopy stops noticing it, one that saw a little less variety alerts a little more.
+A patient whose beats mostly fail is left out, for then the reference beat itself may not be a normal one.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoredAlarm, StoredBeat
+from vitalwire_cloud.store.reading import StoreReader
+from vitalwire_cloud.train.dataset import Patient
+from vitalwire_edge.inference import features
+from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.signal.chain import BeatWindow, EcgChain, SignalSecond
+from vitalwire_edge.wire.codes import LEADS, Code
+from vitalwire_edge.wire.messages import Flag
+
+MODEL_ALERT: Final = "beat_anomaly"
+OF_OTHER_SIGNS: Final = frozenset(
+    {
+        *("spo2_low", "temperature_high", "temperature_low", "respiration_high", "respiration_low"),
+        *("pressure_high", "pressure_low", "news2", "battery_low", "device_silent", "gateway_silent"),
+    }
+)
+"""Alarms that say nothing about a heart beat."""
+
+MIN_BEATS: Final = 20
+MIN_SHARE: Final = 0.5
+MIN_CORRELATION: Final = 0.9
+MAX_EARLY_OR_LATE: Final = 0.2
+MARGIN_NS: Final = 3_000_000_000
+_MARKED_NS: Final = 60_000_000
+"""How far a stored beat may stand from the one found here: a strip keeps time to 40 ms (`segments.DRIFT_NS`)."""
+_STRIP_NS: Final = 600 * 1_000_000_000
+_ALARMS: Final = 1000
+
+_log = structlog.get_logger()
+
+
+class Signals(Protocol):
+    """What is asked of a store (see `store.interface.Store`)."""
+
+    def devices(self) -> list[DeviceRecord]:
+        """Every device with its last birth."""
+
+    def strip(self, device: str, code: int, start_ns: int, end_ns: int) -> list[Segment]:
+        """Waveform of [start_ns, end_ns)."""
+
+    def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
+        """Beats of [start_ns, end_ns)."""
+
+    def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
+        """At most `limit` alarm messages behind position `after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    device: str
+    alarm_id: str
+    kind: str
+    start_ns: int
+    end_ns: int | None
+
+    def covers(self, at_ns: NDArray[np.int64], margin_ns: int) -> NDArray[np.bool_]:
+        end_ns = np.iinfo(np.int64).max - margin_ns if self.end_ns is None else self.end_ns
+        held: NDArray[np.bool_] = (at_ns >= self.start_ns - margin_ns) & (at_ns <= end_ns + margin_ns)
+        return held
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A device's strip after the chain: model inputs with the time of each, and the seconds that were judged."""
+
+    inputs: list[BeatInput]
+    at_ns: NDArray[np.int64]
+    analysable: NDArray[np.bool_]
+    fs_hz: float
+    digest: str
+
+
+def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
+    """`load_store` of a service's data folder, up to now, also beside the running service. Raises `StoreError`."""
+    reader = StoreReader(folder)
+    try:
+        return load_store(reader, until_ns=time.time_ns(), hours=hours)
+    finally:
+        reader.close()
+
+
+def load_store(
+    store: Signals, *, until_ns: int, hours: float = 24.0, rejected: Collection[str] = ()
+) -> list[Patient]:
+    """The devices of a store with enough normal beats, from the last `hours` of each before `until_ns`.
+
+    `rejected` are the ids of model alerts that staff called false. Beats that were not chosen carry the label Q.
+    Raises `StoreError`.
+    """
+    episodes = list(_episodes(store))
+    found = []
+    for record in store.devices():
+        heard = _hear(store, record, until_ns - int(hours * 3600e9), until_ns)
+        if heard is None:
+            continue
+        mine = [each for each in episodes if each.device == record.device]
+        marked = _marked(store, record.device, heard.at_ns)
+        normal = _normal(heard, marked, mine, frozenset(rejected))
+        if normal.sum() < max(MIN_BEATS, MIN_SHARE * marked.sum()):
+            _log.info("device left out", device=record.device, beats=marked.size, normal=int(normal.sum()))
+            continue
+        found.append(_patient(record.device, heard, normal))
+        _log.info("device prepared", device=record.device, beats=normal.size, normal=int(normal.sum()))
+    return found
+
+
+def _episodes(store: Signals) -> Iterator[_Episode]:
+    """Alarm episodes that say something about heart beats; one that was not cleared has no end."""
+    open_now: dict[str, _Episode] = {}
+    after = 0
+    while page := store.alarm_messages(after, _ALARMS):
+        after = page[-1].position
+        for stored in page:
+            said = stored.message
+            if said.kind in OF_OTHER_SIGNS:
+                continue
+            known = open_now.get(said.alarm_id)
+            start_ns = said.onset_ns if known is None else min(known.start_ns, said.onset_ns)
+            end_ns = said.at_ns if said.phase == "cleared" else None
+            open_now[said.alarm_id] = _Episode(stored.device, said.alarm_id, said.kind, start_ns, end_ns)
+    yield from open_now.values()
+
+
+def _hear(store: Signals, record: DeviceRecord, from_ns: int, until_ns: int) -> _Heard | None:
+    """What the gateway's chain makes of a device's strip; None where there is no ECG or no scored beat in it."""
+    lead = next((c.code for c in record.birth.channels if c.code in {int(code) for code in LEADS}), None)
+    marks = [] if lead is None else store.beats(record.device, from_ns, until_ns)
+    if lead is None or not marks:
+        return None
+    segments = list(_segments(store, record.device, Code(lead), marks[0].r_ns, marks[-1].r_ns))
+    if not segments:
+        return None
+    fs_hz = segments[-1].rate_hz
+    windows, seconds, clock = _through_chain([s for s in segments if s.rate_hz == fs_hz], fs_hz)
+    inputs = list(features.inputs(windows, fs_hz=fs_hz))
+    if not inputs:
+        return None
+    sample = np.array([each.sample for each in inputs], dtype=np.int64)
+    digest = hashlib.sha256()
+    for segment in segments:
+        digest.update(segment.samples.tobytes())
+    return _Heard(inputs, clock.ns(sample), _analysable(seconds, sample, fs_hz), fs_hz, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class _StripClock:
+    """Where each segment begins, in samples and in time."""
+
+    first: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    fs_hz: float
+
+    def ns(self, sample: NDArray[np.int64]) -> NDArray[np.int64]:
+        at = np.maximum(np.searchsorted(self.first, sample, side="right") - 1, 0)
+        passed = np.rint((sample - self.first[at]) * 1e9 / self.fs_hz)
+        times: NDArray[np.int64] = self.start_ns[at] + passed.astype(np.int64)
+        return times
+
+
+def _through_chain(
+    segments: Sequence[Segment], fs_hz: float
+) -> tuple[list[BeatWindow], list[SignalSecond], _StripClock]:
+    chain = EcgChain(fs_hz=fs_hz)
+    windows: list[BeatWindow] = []
+    seconds: list[SignalSecond] = []
+    first: list[int] = []
+    for segment in segments:
+        since_ns = segment.start_ns - segments[0].start_ns
+        index = max(round(since_ns * fs_hz / 1e9), chain.next_sample or 0)
+        first.append(index)
+        out = chain.push(index, segment.samples, lead_off=bool(segment.flags & Flag.LEAD_OFF))
+        windows += out.windows
+        seconds += out.seconds
+    starts_ns = np.array([segment.start_ns for segment in segments], dtype=np.int64)
+    return windows, seconds, _StripClock(np.array(first, dtype=np.int64), starts_ns, fs_hz)
+
+
+def _segments(store: Signals, device: str, code: Code, first_ns: int, last_ns: int) -> Iterator[Segment]:
+    start_ns, end_ns = first_ns - MARGIN_NS, last_ns + MARGIN_NS
+    while start_ns < end_ns:
+        yield from store.strip(device, int(code), start_ns, min(start_ns + _STRIP_NS, end_ns))
+        start_ns += _STRIP_NS
+
+
+def _analysable(
+    seconds: Sequence[SignalSecond], sample: NDArray[np.int64], fs_hz: float
+) -> NDArray[np.bool_]:
+    """Whether the second that each sample lies in was good enough to score beats in."""
+    first = np.array([each.first_sample for each in seconds], dtype=np.int64)
+    good = np.array([each.analysable for each in seconds], dtype=np.bool_)
+    if first.size == 0:
+        return np.zeros(sample.size, dtype=np.bool_)
+    at = np.searchsorted(first, sample, side="right") - 1
+    inside: NDArray[np.bool_] = (at >= 0) & (sample - first[at] <= fs_hz) & good[at]
+    return inside
+
+
+def _marked(store: Signals, device: str, at_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the gateway marked a narrow beat there."""
+    marks = store.beats(device, int(at_ns[0]) - _MARKED_NS, int(at_ns[-1]) + _MARKED_NS)
+    narrow = np.array([mark.r_ns for mark in marks if not mark.wide], dtype=np.int64)
+    if narrow.size == 0:
+        return np.zeros(at_ns.size, dtype=np.bool_)
+    after = np.searchsorted(narrow, at_ns).clip(max=narrow.size - 1)
+    before = np.maximum(after - 1, 0)
+    off_ns = np.minimum(np.abs(narrow[after] - at_ns), np.abs(narrow[before] - at_ns))
+    close: NDArray[np.bool_] = off_ns <= _MARKED_NS
+    return close
+
+
+def _normal(
+    heard: _Heard, marked: NDArray[np.bool_], episodes: Sequence[_Episode], rejected: frozenset[str]
+) -> NDArray[np.bool_]:
+    context = np.stack([each.context for each in heard.inputs])
+    column = {name: context[:, index] for index, name in enumerate(features.CONTEXT)}
+    like = column["corr_qrs"] >= np.arctanh(MIN_CORRELATION)
+    in_time = np.ones(context.shape[0], dtype=np.bool_)
+    for name in ("rr_before", "rr_after"):
+        in_time &= np.abs(column[name]) <= np.log1p(MAX_EARLY_OR_LATE)
+    cleared = np.ones(context.shape[0], dtype=np.bool_)
+    false_alert = np.zeros(context.shape[0], dtype=np.bool_)
+    for each in episodes:
+        if each.kind == MODEL_ALERT and each.alarm_id in rejected:
+            false_alert |= each.covers(heard.at_ns, 0)
+        else:
+            cleared &= ~each.covers(heard.at_ns, MARGIN_NS)
+    chosen: NDArray[np.bool_] = heard.analysable & cleared & ((marked & like & in_time) | false_alert)
+    return chosen
+
+
+def _patient(device: str, heard: _Heard, normal: NDArray[np.bool_]) -> Patient:
+    return Patient(
+        record=device,
+        patient=device,
+        digest=heard.digest,
+        fs_hz=heard.fs_hz,
+        sample=np.array([each.sample for each in heard.inputs], dtype=np.int64),
+        beat=np.stack([each.beat for each in heard.inputs]),
+        reference=np.stack([each.reference for each in heard.inputs]),
+        context=np.stack([each.context for each in heard.inputs]),
+        label=np.where(normal, "N", "Q").astype("<U1"),
+        unscored=np.empty(0, dtype="<U1"),
+    )

@@ -1,0 +1,111 @@
+"""Learning from what the store holds: beats as the gateway saw them, and only those that nothing speaks against."""
+
+import numpy as np
+import pytest
+from ward import FS_HZ, SECOND_NS, Ward
+
+from vitalwire_cloud.train.stored import MARGIN_NS, load_store
+from vitalwire_edge.inference import features
+from vitalwire_edge.signal.chain import EcgChain
+from vitalwire_edge.wire.messages import Flag
+from vitalwire_sim.physiology.patient import Patient
+
+START_NS = 1_800_000_000 * SECOND_NS
+SECONDS = 150
+END_NS = START_NS + SECONDS * SECOND_NS
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory):
+    """A patient with ventricular beats, a calm one whose electrode falls off, one who has nothing but noise."""
+    ward = Ward(tmp_path_factory.mktemp("ward"))
+    ectopic = ward.bed("w-1", patient=Patient(pvc_per_min=8))
+    calm = ward.bed("w-2", patient=Patient(hr_bpm=64))
+    noise = ward.bed("w-3", patient=Patient(noise_uv=100, amplitude=0.2))
+    ward.truth = {"w-1": [], "w-2": [], "w-3": []}
+    ward.heard = []
+    for second in range(SECONDS):
+        at_ns = START_NS + second * SECOND_NS
+        ward.heard.append(ectopic.second(at_ns))
+        ward.truth["w-1"] += [(at_ns + at * SECOND_NS // FS_HZ, symbol) for at, symbol in ectopic.beats]
+        calm.second(at_ns, flags=Flag.LEAD_OFF if 40 <= second < 50 else 0)
+        noise.second(at_ns)
+    yield ward
+    ward.close()
+
+
+def times_ns(patient):
+    return START_NS + np.rint(patient.sample * 1e9 / patient.fs_hz).astype(np.int64)
+
+
+def near(at_ns, others):
+    return np.abs(at_ns[:, None] - np.array(others)[None]).min(axis=1) < 80_000_000
+
+
+def test_no_ectopic_beat_is_learned_and_most_normal_ones_are(ward):
+    ectopic, calm = load_store(ward.store, until_ns=END_NS)
+    assert (ectopic.patient, calm.patient) == ("w-1", "w-2")
+    at_ns = times_ns(ectopic)
+    ventricular = near(at_ns, [at for at, symbol in ward.truth["w-1"] if symbol == "V"])
+    assert ventricular.sum() >= 10
+    assert not (ectopic.normal & ventricular).any()
+    # The neighbours of an ectopic beat come early or late too: they are given up with it.
+    assert ectopic.normal.sum() > 0.6 * (~ventricular).sum()
+    assert calm.normal.mean() > 0.85
+    assert set(ectopic.label) == {"N", "Q"}
+
+
+def test_the_beats_are_those_of_the_gateways_own_chain_sample_by_sample(ward):
+    ectopic, _ = load_store(ward.store, until_ns=END_NS)
+    chain = EcgChain(fs_hz=FS_HZ)
+    windows, at = [], 0
+    for block in ward.heard:
+        windows += chain.push(at, block.astype(np.float32) * np.float32(2.5)).windows
+        at += block.size
+    said = list(features.inputs(windows, fs_hz=FS_HZ))
+    assert [each.sample for each in said] == ectopic.sample.tolist()
+    np.testing.assert_array_equal(np.stack([each.beat for each in said]), ectopic.beat)
+    np.testing.assert_array_equal(np.stack([each.reference for each in said]), ectopic.reference)
+    np.testing.assert_array_equal(np.stack([each.context for each in said]), ectopic.context)
+
+
+def test_a_gap_is_a_gap_and_costs_the_beats_around_it(ward):
+    _, calm = load_store(ward.store, until_ns=END_NS)
+    second = (times_ns(calm) - START_NS) / SECOND_NS
+    assert not ((second > 40) & (second < 50)).any()
+    assert ((second > 60) & calm.normal).sum() > 60
+
+
+def test_only_the_last_hours_are_read(ward):
+    (calm,) = (p for p in load_store(ward.store, until_ns=END_NS, hours=80 / 3600) if p.patient == "w-2")
+    whole = next(p for p in load_store(ward.store, until_ns=END_NS) if p.patient == "w-2")
+    assert calm.sample.size < 0.6 * whole.sample.size
+    assert calm.digest != whole.digest
+
+
+def test_alarm_episodes_are_left_out_unless_staff_rejected_a_model_alert(ward):
+    before = {p.patient: p for p in load_store(ward.store, until_ns=END_NS)}["w-1"]
+    at_ns = times_ns(before)
+    alarm = ward.alarm("w-1", "beat_anomaly", "low", "unusual beat", at_ns=START_NS + 100 * SECOND_NS)
+    held = (at_ns >= alarm.onset_ns - MARGIN_NS) & (at_ns <= alarm.raised_ns + MARGIN_NS)
+    ward.end(alarm)
+    after = {p.patient: p for p in load_store(ward.store, until_ns=END_NS)}["w-1"]
+    assert (before.normal & held).any()
+    assert not (after.normal & held).any()
+    np.testing.assert_array_equal(after.normal[~held], before.normal[~held])
+
+    rejected = {p.patient: p for p in load_store(ward.store, until_ns=END_NS, rejected={alarm.alarm_id})}[
+        "w-1"
+    ]
+    about = (at_ns >= alarm.onset_ns) & (at_ns <= alarm.raised_ns)
+    assert about.sum() >= 2
+    assert rejected.normal[about].all()
+    np.testing.assert_array_equal(rejected.normal[~about], before.normal[~about])
+
+    fever = ward.alarm("w-1", "temperature_high", "medium", "38.9", at_ns=START_NS + 50 * SECOND_NS)
+    again = load_store(ward.store, until_ns=END_NS, rejected={alarm.alarm_id})
+    np.testing.assert_array_equal(
+        {p.patient: p for p in again}["w-1"].normal, rejected.normal, err_msg=fever.kind
+    )
+    ward.alarm("w-1", "atrial_fibrillation", "medium", "AF", at_ns=START_NS + 20 * SECOND_NS)
+    assert [p.patient for p in load_store(ward.store, until_ns=END_NS)] == ["w-2"], "it was never cleared"
