@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from vitalwire_cloud.evaluation import inter_patient, report
+from vitalwire_cloud.evaluation import candidate, inter_patient, report
 from vitalwire_cloud.evaluation.judged import JudgedModel, JudgedModelError, judged_model
 from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
 from vitalwire_cloud.train.dataset import NoRecordError
@@ -133,6 +133,12 @@ def rhythm(
             data, noise=noise, seed=seed, repeats=repeats, names=split(records), steps=steps
         )
     report.say(outcome, json)
+
+
+app.command(
+    name="candidate",
+    epilog="Example: vitalwire evaluate candidate ./candidate --from run --data mitdb --data-dir ./data",
+)(candidate.candidate)
 
 
 @contextmanager

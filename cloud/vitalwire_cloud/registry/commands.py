@@ -10,8 +10,9 @@ import typer
 
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.gate import Decision, Evidence, decide
-from vitalwire_cloud.registry.ledger import Model, ModelLedger, RegistryError, open_ledger
+from vitalwire_cloud.registry.ledger import Model, RegistryError, open_ledger
 from vitalwire_cloud.registry.rollout import progress
+from vitalwire_edge.inference import runtime
 from vitalwire_edge.inference.keys import KeyFileError, Root, Signer, Trust, write_secret
 
 app = typer.Typer(no_args_is_help=True, help="The models of the fleet: list, show, publish, roll back, keys.")
@@ -118,22 +119,34 @@ def publish(
     trust: Annotated[
         list[Path] | None, typer.Option("--trust", help="With --signed: root keys to trust.", metavar="FILE")
     ] = None,
+    as_json: _Json = False,
 ) -> None:
-    """Sign a candidate that passes the gate, and offer it to the first gateways."""
+    """Sign a candidate that passes the gate, and offer it to the first gateways. Ends with 1 where it is not signed."""
     if signed == (key is not None) or signed != bool(trust):
         raise typer.BadParameter("give --key for a candidate, or --signed and --trust for a signed file")
+    decision = None
     try:
         with closing(open_ledger(data_dir)) as ledger:
-            model = (
-                publishing.register(
+            if key is None:
+                model = publishing.register(
                     ledger, _read(candidate), Trust.read(*trust or ()), now_ns=time.time_ns(), stage="first"
                 )
-                if key is None
-                else _sign(ledger, candidate, Signer.read(key))
-            )
+            else:
+                content, signer = publishing.read_candidate(candidate), Signer.read(key)
+                decision = decide(_evidence(candidate / publishing.EVIDENCE))
+                if not as_json:
+                    _say_gate(decision)
+                model = publishing.publish(
+                    ledger, content, decision, signer, now_ns=time.time_ns(), load=runtime.load
+                )
     except (RegistryError, KeyFileError) as error:
+        if as_json:
+            _say_outcome(None, decision, str(error))
         _fail(error)
-    _published(model)
+    if as_json:
+        _say_outcome(model, decision, "")
+    else:
+        _published(model)
 
 
 @app.command(
@@ -194,13 +207,23 @@ def keys_delegate(
     typer.echo(f"{out}: key {signer.delegation.key_id}, ends in {days} days; only its owner may read it")
 
 
-def _sign(ledger: ModelLedger, folder: Path, signer: Signer) -> Model:
-    """Put a candidate before the gate, say every answer, and publish it if it passed."""
-    content = publishing.read_candidate(folder)
-    decision = decide(_evidence(folder / publishing.EVIDENCE))
+def _say_gate(decision: Decision) -> None:
     for check in decision.checks:
         typer.echo(f"{'passed' if check.passed else 'FAILED'} {check.name}: {check.text}")
-    return publishing.publish(ledger, content, decision, signer, now_ns=time.time_ns())
+
+
+def _say_outcome(model: Model | None, decision: Decision | None, why: str) -> None:
+    """What `publish --json` prints: also of a candidate that was refused, with the reason."""
+    outcome = {
+        "published": model is not None,
+        "version": None if model is None else model.version,
+        "manifest_sha256": None if model is None else model.manifest_sha256,
+        "parent_hash": None if model is None else model.manifest.parent_hash,
+        "file": None if model is None else model.file_name,
+        "gate": decision,
+        "why": why,
+    }
+    typer.echo(msgspec.json.encode(outcome).decode())
 
 
 def _evidence(path: Path) -> Evidence:
