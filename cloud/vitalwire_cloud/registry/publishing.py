@@ -24,10 +24,14 @@ class NotSignedError(RegistryError):
 
 
 class Specification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`candidate.json`: what the manifest will say beside what the registry adds."""
+    """`candidate.json`: what the manifest will say beside what the registry adds.
+
+    `parts` names those that not every model has.
+    """
 
     name: str
     hardware: Needs
+    parts: tuple[str, ...] = ()
     expires_ns: int | None = None
 
 
@@ -53,7 +57,7 @@ def read_candidate(folder: Path) -> Candidate:
     try:
         specification = msgspec.json.decode(path.read_bytes(), type=Specification)
         needed = {artifacts.SELF_TEST, artifacts.PARAMETERS, artifacts.CARD}
-        names = needed | set(specification.hardware.variants.values())
+        names = needed | set(specification.hardware.variants.values()) | set(specification.parts)
         parts = {name: (folder / name).read_bytes() for name in sorted(names)}
     except OSError as error:
         raise RegistryError(f"candidate file {error.filename}: {error.strerror}") from error

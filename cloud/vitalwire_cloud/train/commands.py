@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.train import export as exporting
+from vitalwire_cloud.train import gan_command
 from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
 from vitalwire_cloud.train.fit_beat import TrainingDataError, fit, run_record
@@ -117,13 +118,18 @@ def representative(patients: list[Patient], seed: int) -> Beats:
     )
 
 
+train_app.command(
+    name="gan", epilog="Example: vitalwire train gan --data mitdb --out generator --seconds 280 --seed 1"
+)(gan_command.gan)
+
+
 @export_app.callback(
     epilog="Example: vitalwire export --from run --out candidate\n\n"
     "Example: vitalwire export --from run --out candidate --key signing.key --version 1",
 )
 def export(
     *,
-    source: Annotated[Path, typer.Option("--from", help="Folder that `train beat` left.", metavar="DIR")],
+    source: Annotated[Path, typer.Option("--from", help="Folder that `train` left.", metavar="DIR")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the candidate.", metavar="DIR")],
     key: Annotated[
         Path | None,
@@ -133,9 +139,10 @@ def export(
 ) -> None:
     """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
     from vitalwire_cloud.train.candidate import candidate_of, signed_artifact  # noqa: PLC0415 - the exporter is heavy
+    from vitalwire_cloud.train.export_generator import generator_candidate, is_generator  # noqa: PLC0415 - likewise
 
     try:
-        sizes = candidate_of(source, out)
+        sizes = generator_candidate(source, out) if is_generator(source) else candidate_of(source, out)
         if key is not None:
             signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())
             sizes[signed.name] = signed.stat().st_size

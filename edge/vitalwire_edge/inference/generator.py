@@ -1,0 +1,252 @@
+"""Beats of four classes in a person's style, from the generator of a verified artifact: made signals, never recorded.
+
+A style is what a beat of nobody in particular lacks: the reference beat, and how much ordinary beats stray from it
+along each of the generator's components. It is taken from a person's beats, or drawn for nobody from the spread of
+styles that the artifact carries, which holds no person's own.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitalwire_edge.inference import container
+from vitalwire_edge.inference.artifact import Artifact, open_artifact
+from vitalwire_edge.inference.keys import Trust
+from vitalwire_edge.inference.runtime import load
+from vitalwire_edge.inference.selftest import Runner
+from vitalwire_edge.signal.beats import WINDOW
+
+NAME: Final = "generator"
+CLASSES: Final = ("N", "S", "V", "F")
+LATENT: Final = 16
+COMPONENTS: Final = 64
+NOISE: Final = LATENT + COMPONENTS
+"""What is drawn for a beat: its latent, and a stray along the components, in the style's manner."""
+
+MANNER: Final = 2 * COMPONENTS + 1
+
+STYLES: Final = "styles.npz"
+Family = Literal["gan", "vae"]
+FILES: Final[dict[Family, str]] = {"gan": "generator.int8.tflite", "vae": "vae.int8.tflite"}
+MIN_STYLE_BEATS: Final = 20
+
+_SPREAD: Final = (1e-3, 3.0)
+_SCALE_UV: Final = 1200.0
+"""Peak to peak of an adult's QRS in a chest lead, about which the amplitudes of nobody are drawn."""
+
+STRAYS: Final = 200
+"""So many of a class's beats at most are kept to tell how they stray."""
+
+MIXED: Final = 4
+"""So many strays are mixed for a new one."""
+
+_FEW: Final = 20
+"""A class that was seen fewer times strays as ordinary beats do, too."""
+
+_MIN_CLASS_BEATS: Final = 3
+
+
+class StyleError(ValueError):
+    """Too few beats to tell a style by, or an artifact without styles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a person's beats of one class differ from the person's reference beat, along the generator's components.
+
+    Attributes:
+        mean: (COMPONENTS,) float32; zeros where the class was not seen.
+        strays: (n, COMPONENTS) float32, what beats were seen to stray by about that mean.
+        known: whether the class was seen.
+
+    """
+
+    mean: NDArray[np.float32]
+    strays: NDArray[np.float32]
+    known: bool
+
+    @property
+    def given(self) -> NDArray[np.float32]:
+        """(MANNER,) what the network is told: mean, log of the standard deviations, and whether it is known."""
+        spread = np.log(np.clip(self.strays.std(axis=0), *_SPREAD))
+        return np.concatenate((self.mean, spread, [float(self.known)])).astype(np.float32)
+
+    @property
+    def unknown(self) -> "Manner":
+        """As for a class that was not seen: strays as here, about nothing known."""
+        return Manner(np.zeros_like(self.mean), self.strays, known=False)
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A stray (COMPONENTS,) that nobody's beat had: some that were seen, mixed, as wide as they are.
+
+        A Gaussian of the same covariance fits less well: beats keep close together most of the time.
+        """
+        share = rng.dirichlet(np.ones(MIXED)) * rng.choice((-1.0, 1.0), size=MIXED, p=(0.1, 0.9))
+        mixed = share @ self.strays[rng.integers(self.strays.shape[0], size=MIXED)]
+        stray: NDArray[np.float32] = (mixed / np.linalg.norm(share)).astype(np.float32)
+        return stray
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a person's beats look.
+
+    Attributes:
+        reference: (WINDOW,) float32, the reference beat in units of its QRS amplitude.
+        manners: of class N, and of the other classes that were seen.
+        scale_uv: the unit of `reference`.
+        rr_s: the interval between beats at which the reference was taken.
+
+    """
+
+    reference: NDArray[np.float32]
+    manners: Mapping[str, Manner]
+    scale_uv: float
+    rr_s: float
+
+    def manner(self, label: str) -> Manner:
+        """Of a class, seen or not."""
+        return self.manners.get(label) or self.manners["N"].unknown
+
+
+def manners_of(parts: NDArray[np.float32], label: NDArray[np.str_]) -> dict[str, Manner]:
+    """Manners of each class from the components (n, COMPONENTS) of a person's beats. Raises `StyleError`."""
+    normal = parts[label == "N"]
+    if normal.shape[0] < MIN_STYLE_BEATS:
+        raise StyleError(
+            f"{normal.shape[0]} ordinary beats tell no style: at least {MIN_STYLE_BEATS} are needed"
+        )
+    own = _strays(normal)
+    found = {"N": Manner(np.median(normal, axis=0), own, known=True)}
+    for name in CLASSES[1:]:
+        seen = parts[label == name]
+        if seen.shape[0] >= _MIN_CLASS_BEATS:
+            lent = own[:: max(1, own.shape[0] // _FEW)] if seen.shape[0] < _FEW else own[:0]
+            strays = np.concatenate((_strays(seen), lent))
+            found[name] = Manner(np.median(seen, axis=0), strays, known=True)
+    return found
+
+
+def _strays(parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    kept = parts[np.linspace(0, parts.shape[0] - 1, min(STRAYS, parts.shape[0])).astype(np.int64)]
+    strays: NDArray[np.float32] = kept - np.median(parts, axis=0)
+    return strays
+
+
+@dataclass(frozen=True, slots=True)
+class StylePrior:
+    """Where styles lie: a Gaussian along few directions, fitted to those of the training patients.
+
+    Attributes:
+        basis: (COMPONENTS, WINDOW) orthonormal components of what beats differ by from their references.
+        centre: (WINDOW + COMPONENTS + 1,) mean of the references, log spreads and log RR in s.
+        directions: (k, WINDOW + COMPONENTS + 1) principal directions, each as long as its standard deviation.
+        correlation: (COMPONENTS, COMPONENTS) of ordinary beats' components, averaged over patients.
+
+    """
+
+    basis: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    correlation: NDArray[np.float32]
+
+    def draw(self, rng: np.random.Generator) -> Style:
+        """A style of nobody."""
+        # Beyond one and a half deviations the few training patients say nothing about what exists.
+        along = np.clip(rng.standard_normal(self.directions.shape[0]), -1.5, 1.5)
+        vector = (self.centre + along @ self.directions).astype(np.float64)
+        reference, spread, rr = np.split(vector, (WINDOW, WINDOW + COMPONENTS))
+        deviation = np.clip(np.exp(spread), *_SPREAD)
+        covariance = self.correlation * np.outer(deviation, deviation) + _SPREAD[0] ** 2 * np.eye(COMPONENTS)
+        strays = rng.standard_normal((STRAYS, COMPONENTS)) @ np.linalg.cholesky(covariance).T
+        nothing = np.zeros(COMPONENTS, dtype=np.float32)
+        ordinary = Manner(nothing, strays.astype(np.float32), known=True)
+        scale_uv = float(np.clip(_SCALE_UV * np.exp(0.3 * rng.standard_normal()), 500.0, 2500.0))
+        rr_s = float(np.clip(np.exp(rr[0]), 0.5, 1.3))
+        return Style(reference.astype(np.float32), {"N": ordinary}, scale_uv, rr_s)
+
+    def parts(self, beat: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Components (n, COMPONENTS) of beats (n, WINDOW)."""
+        found: NDArray[np.float32] = ((beat - reference) @ self.basis.T).astype(np.float32)
+        return found
+
+    def pack(self) -> bytes:
+        """The part `STYLES` of an artifact."""
+        parts = {}
+        for name in StylePrior.__slots__:
+            file = io.BytesIO()
+            array = np.ascontiguousarray(getattr(self, name))
+            np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+            parts[f"{name}.npy"] = file.getvalue()
+        return container.write(parts)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "StylePrior":
+        """Read what `pack` wrote. Raises `StyleError`."""
+        try:
+            parts = container.read(data)
+            arrays = {
+                name: np.lib.format.read_array(io.BytesIO(parts[f"{name}.npy"]), allow_pickle=False)
+                for name in StylePrior.__slots__
+            }
+        except (ValueError, KeyError) as error:
+            raise StyleError(f"{STYLES} cannot be read: {error}") from error
+        width = WINDOW + COMPONENTS + 1
+        found = [arrays[name].shape[-2:] for name in ("basis", "centre", "correlation")]
+        if found != [(COMPONENTS, WINDOW), (width,), (COMPONENTS, COMPONENTS)]:
+            raise StyleError(f"{STYLES} holds arrays of {found}; export the generator anew")
+        return cls(**{name: array.astype(np.float32) for name, array in arrays.items()})
+
+
+class BeatGenerator:
+    """Makes beats one at a time; used by one thread."""
+
+    def __init__(self, runner: Runner, styles: StylePrior) -> None:
+        self._runner = runner
+        self.styles: Final = styles
+
+    @classmethod
+    def of(cls, artifact: Artifact, family: Family = "gan") -> "BeatGenerator":
+        """The generator of a verified artifact. Raises `StyleError`, `ModelFileError`, `RuntimeMissingError`."""
+        missing = sorted({FILES[family], STYLES} - set(artifact.parts))
+        if missing:
+            raise StyleError(f"{artifact.file_name} holds no {', '.join(missing)}: it is no generator")
+        return cls(
+            load(artifact.parts[FILES[family]], artifact.runtime), StylePrior.unpack(artifact.parts[STYLES])
+        )
+
+    def beats(
+        self, labels: Sequence[str], styles: Sequence[Style], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Beats (n, WINDOW) of the classes `labels`, each in its style and in that style's unit."""
+        made = np.empty((len(labels), WINDOW), dtype=np.float32)
+        for row, (label, style) in enumerate(zip(labels, styles, strict=True)):
+            inputs = network_inputs([label], [style], rng)
+            made[row] = self._runner(inputs)[0][0]
+        return made
+
+
+def network_inputs(
+    labels: Sequence[str], styles: Sequence[Style], rng: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """What the network takes for n beats: noise (n, NOISE), one-hot class, reference, manner (n, MANNER)."""
+    manners = [style.manner(label) for label, style in zip(labels, styles, strict=True)]
+    noise = rng.standard_normal((len(labels), NOISE)).astype(np.float32)
+    for row, manner in zip(noise, manners, strict=True):
+        row[LATENT:] = manner.draw(rng)
+    kinds = np.eye(len(CLASSES), dtype=np.float32)[[CLASSES.index(label) for label in labels]]
+    references = np.stack([style.reference for style in styles])
+    return [noise, kinds, references, np.stack([manner.given for manner in manners])]
+
+
+def shipped() -> Artifact:
+    """The verified generator that ships with the software. Raises `OSError`, `ArtifactRefusedError`."""
+    folder = Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
+    newest = max(folder.glob(f"{NAME}-*.vwm"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
+    return open_artifact(newest.read_bytes(), Trust.read(folder / "trust.json"), now_ns=None)
