@@ -26,6 +26,16 @@ T_PART: Final = slice(BEFORE + QRS_HALF + 1, BEFORE + 110)
 
 REFERENCE_BEATS: Final = 80
 REFERENCE_MIN_BEATS: Final = 8
+
+UNLIKE: Final = 0.8
+WIDER: Final = 1.4
+"""A QRS correlating less than `UNLIKE` with the reference's and `WIDER` times as wide is not the patient's own."""
+
+GUARDED_FROM: Final = 40
+GUARD_BEATS: Final = 600
+"""Beats in a row that are not the patient's own before they are believed to have become so: three minutes of
+ventricular tachycardia at 180 a minute do not move the reference, a new bundle branch block at 70 does in nine."""
+
 _ISOELECTRIC: Final = slice(BEFORE - 30, BEFORE - 15)
 _MIN_SCALE_UV: Final = 20.0
 _ALIGNMENT: Final = 3
@@ -221,10 +231,13 @@ class RunningReference:
     """The guarded running reference beat of one patient and lead.
 
     The mean of the half of the last 80 beats closest to their own point-wise median, so ectopy does not enter it as
-    long as it is the minority. Memory and time per beat are fixed.
+    long as it is the minority. Once it knows the patient, wide beats unlike it are not even among the 80, so that a
+    long run of them does not take it over. Memory and time per beat are fixed.
     """
 
     def __init__(self) -> None:
+        self._width_ms = float("nan")
+        self._kept_out = 0
         self._beats = np.zeros((REFERENCE_BEATS, WINDOW), dtype=np.float32)
         self._ordered = np.zeros((WINDOW, REFERENCE_BEATS), dtype=np.float32)
         self._beat = np.zeros(WINDOW, dtype=np.float32)
@@ -237,8 +250,17 @@ class RunningReference:
         """The reference, or None before `REFERENCE_MIN_BEATS` beats."""
         return self._current
 
+    @property
+    def width_ms(self) -> float:
+        """QRS width of the reference; NaN before there is one."""
+        return self._width_ms
+
     def add(self, window_uv: NDArray[np.float32]) -> None:
-        """Take one finite (WINDOW,) beat from `beat_window`."""
+        """Take one finite (WINDOW,) beat from `beat_window`; it enters unless it is not the patient's own."""
+        if not self._keeps_out(window_uv):
+            self._take(window_uv)
+
+    def _take(self, window_uv: NDArray[np.float32]) -> None:
         _update_reference(window_uv, self._count, self._beats, self._ordered, self._beat, self._spread)
         self._count += 1
         if self._count >= REFERENCE_MIN_BEATS:
@@ -246,6 +268,20 @@ class RunningReference:
             self._current = Reference(
                 beat_uv=beat, spread_uv=self._spread.copy(), scale_uv=beat_scale_uv(beat), count=self._count
             )
+            self._width_ms = qrs_width_ms(beat, BEFORE)
+
+    def _keeps_out(self, window_uv: NDArray[np.float32]) -> bool:
+        if self._current is None or self._count < GUARDED_FROM:
+            return False
+        foreign = (
+            qrs_width_ms(window_uv, BEFORE) >= WIDER * self._width_ms
+            and qrs_correlation(window_uv, BEFORE, self._current.beat_uv) < UNLIKE
+        )
+        if not foreign:
+            self._kept_out = max(0, self._kept_out - 1)
+            return False
+        self._kept_out += 1
+        return self._kept_out <= GUARD_BEATS
 
     def snapshot(self) -> NDArray[np.float32]:
         """Return the stored windows (n, WINDOW), oldest first, for `restore` after a restart."""
@@ -256,4 +292,4 @@ class RunningReference:
     def restore(self, windows_uv: NDArray[np.float32]) -> None:
         """Rebuild the reference from a `snapshot`; call on a new object only."""
         for window in windows_uv:
-            self.add(window.astype(np.float32))
+            self._take(window.astype(np.float32))

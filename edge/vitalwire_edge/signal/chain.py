@@ -12,6 +12,8 @@ from vitalwire_edge.signal import quality as sqi
 from vitalwire_edge.signal.beats import (
     AFTER,
     BEFORE,
+    UNLIKE,
+    WIDER,
     Reference,
     RunningReference,
     beat_window,
@@ -21,13 +23,12 @@ from vitalwire_edge.signal.beats import (
 from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
 from vitalwire_edge.signal.qrs import QrsBank
 from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank
+from vitalwire_edge.signal.ventricular import WINDOW_S, ventricular_features
 
 MAX_FILLED_GAP_S: Final = 60
 """Seconds that are wholly inside a gap are reported up to this long; after that the seconds jump."""
 
 WIDE_MS: Final = 120.0
-_WIDER: Final = 1.4
-_UNLIKE: Final = 0.8
 SECOND_LAG: Final = 75
 """Analysis samples (300 ms) after a second's end at which it is final: every beat in it has been decided by then."""
 
@@ -144,7 +145,6 @@ class EcgChain:
         self._fs_hz = fs_hz
         self._full_scale_uv = full_scale_uv
         self.reference = RunningReference()
-        self._reference_width_ms = nan
         self._resampler = ResamplerBank(1, fs_hz=fs_hz)
         self._plan = self._resampler.plan
         self._qrs = QrsBank(1, delay_ms=self._plan.delay_ms(fs_hz))
@@ -291,7 +291,7 @@ class EcgChain:
                 width_ms=width,
                 quality=min(1.0, max(0.0, (1.0 - ratio) / 0.6)),
                 reference_corr=corr,
-                wide=width >= WIDE_MS or (corr < _UNLIKE and width >= _WIDER * self._reference_width_ms),
+                wide=width >= WIDE_MS or (corr < UNLIKE and width >= WIDER * self.reference.width_ms),
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
             )
         )
@@ -306,8 +306,6 @@ class EcgChain:
             return
         out.windows.append(BeatWindow(sample=sample, ecg_uv=window, reference=self.reference.current))
         self.reference.add(window)
-        if self.reference.current is not None:
-            self._reference_width_ms = qrs_width_ms(self.reference.current.beat_uv, BEFORE)
 
     def _take_second(self, out: ChainOutput) -> None:
         first = self._second * ANALYSIS_HZ
@@ -373,3 +371,5 @@ def warm() -> None:
         t = np.arange(int(12 * fs_hz)) / fs_hz
         beats = 1000.0 * np.exp(-0.5 * (((t + 0.5) % 0.8 - 0.4) / 0.012) ** 2)
         chain.push(0, beats.astype(np.float32))
+    t = np.arange(WINDOW_S * ANALYSIS_HZ) / ANALYSIS_HZ
+    ventricular_features((400 * np.sin(2 * np.pi * 4 * t)).astype(np.float32))

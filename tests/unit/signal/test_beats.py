@@ -4,6 +4,7 @@ import pytest
 from vitalwire_edge.signal.beats import (
     AFTER,
     BEFORE,
+    GUARD_BEATS,
     REFERENCE_BEATS,
     REFERENCE_MIN_BEATS,
     WINDOW,
@@ -54,7 +55,7 @@ def test_the_reference_ignores_ectopic_beats_while_they_are_the_minority() -> No
 
 def test_the_reference_is_the_mean_of_the_half_nearest_the_median() -> None:
     rng = np.random.default_rng(1)
-    beats = rng.normal(0, 100, (150, WINDOW)).astype(np.float32)
+    beats = bump(3) + rng.normal(0, 30, (150, WINDOW)).astype(np.float32)
     reference = RunningReference()
     for beat in beats:
         reference.add(beat)
@@ -64,6 +65,39 @@ def test_the_reference_is_the_mean_of_the_half_nearest_the_median() -> None:
     assert reference.current is not None
     np.testing.assert_allclose(reference.current.beat_uv, nearest.mean(axis=0), atol=1e-3)
     np.testing.assert_allclose(reference.current.spread_uv, nearest.std(axis=0), atol=1e-2)
+
+
+def own_and_foreign(foreign: int) -> tuple[RunningReference, np.ndarray]:
+    rng = np.random.default_rng(3)
+    reference = RunningReference()
+    for _ in range(60):
+        reference.add(bump(3) + rng.normal(0, 10, WINDOW).astype(np.float32))
+    for _ in range(foreign):
+        reference.add(bump(12, -1800) + rng.normal(0, 10, WINDOW).astype(np.float32))
+    assert reference.current is not None
+    return reference, reference.current.beat_uv
+
+
+def test_a_long_run_of_wide_beats_does_not_become_the_reference() -> None:
+    reference, beat_uv = own_and_foreign(GUARD_BEATS)
+    assert np.abs(beat_uv - bump(3)).max() < 10
+    reference.add(bump(4))
+    assert reference.current is not None
+    assert reference.current.count == 61
+
+
+def test_wide_beats_that_stay_become_the_patients_own() -> None:
+    _, beat_uv = own_and_foreign(GUARD_BEATS + REFERENCE_BEATS)
+    assert np.abs(beat_uv - bump(12, -1800)).max() < 20
+
+
+def test_other_beats_that_are_not_wide_become_the_patients_own_at_once() -> None:
+    rng = np.random.default_rng(4)
+    reference, _ = own_and_foreign(0)
+    for _ in range(REFERENCE_BEATS):
+        reference.add(bump(3, -700) + rng.normal(0, 10, WINDOW).astype(np.float32))
+    assert reference.current is not None
+    assert np.abs(reference.current.beat_uv - bump(3, -700)).max() < 20
 
 
 def test_there_is_no_reference_before_enough_beats() -> None:

@@ -193,6 +193,20 @@ def test_wide_ectopic_beats_stand_out(ecg_maker) -> None:
     assert all(b.wide and b.reference_corr < 0.5 for b in found)
 
 
+def test_after_a_long_tachycardia_the_patients_own_beats_are_known_at_once(ecg_maker) -> None:
+    own, _ = ecg_maker(fs_hz=250.0, seconds=60.0)
+    t = np.arange(90 * 250) / 250.0
+    phase = (t % (1 / 3)) - 1 / 6
+    wide = -1600 * np.exp(-0.5 * (phase / 0.045) ** 2) + 700 * np.exp(-0.5 * ((phase - 0.1) / 0.03) ** 2)
+    out = EcgChain(fs_hz=250.0).push(0, np.concatenate((own, wide.astype(np.float32), own)))
+    run = [b.wide for b in out.beats if 62 * 250 < b.sample < 148 * 250]
+    assert len(run) > 200
+    assert all(run)
+    after = [s for s in out.seconds if s.first_sample >= 156 * 250]
+    assert len(after) > 50
+    assert all(s.analysable for s in after)
+
+
 @pytest.mark.parametrize("back", [1, 250, 2500])
 def test_a_block_that_overlaps_is_refused_and_nothing_is_lost(ecg_maker, back: int) -> None:
     x, _ = ecg_maker(fs_hz=250.0, seconds=20)
