@@ -6,15 +6,18 @@ The features come from the literature and so do their thresholds, see each funct
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
+from math import nan
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import signal
 
 from vitalwire_edge.signal.resample import ANALYSIS_HZ
 
-Windows = NDArray[np.float64]
+Samples = NDArray[np.float64]
 
 WINDOW_S: Final = 5
 """Window length; Li et al. 2014 found 5 s enough, and it leaves time to confirm within the 10 s of IEC 60601-2-27."""
@@ -34,122 +37,188 @@ MAX_HZ: Final = 10.0
 MIN_AMPLITUDE_UV: Final = 100.0
 """Peak to peak over the window; below is asystole or noise (fine fibrillation ends where asystole begins: 0.1 mV)."""
 
-_BAND: Final = signal.butter(2, (1.0, 30.0), "bandpass", fs=ANALYSIS_HZ, output="sos")
-_TAPER_S: Final = 0.25
+_SECTIONS: Final = signal.butter(2, (1.0, 30.0), "bandpass", fs=ANALYSIS_HZ, output="sos")
+_AT_REST: Final = signal.sosfilt_zi(_SECTIONS)
+_MIRRORED: Final = 15
+"""Samples by which a window is continued at both ends, odd, before it is filtered (as `scipy.signal.sosfiltfilt`)."""
 _SEGMENT: Final = 3 * ANALYSIS_HZ
 _CROSSING_LEVEL: Final = 0.2
+_SHORTEST_LAG: Final = round(0.24 * ANALYSIS_HZ)
+_LONGEST_LAG: Final = round(0.7 * ANALYSIS_HZ)
+_SPECTRUM: Final = 2048
 
 
-def band_limited(ecg_uv: NDArray[np.float32]) -> Windows:
-    """Keep 1-30 Hz of (windows, samples), zero phase within each window, as the compared methods all do first."""
-    x = ecg_uv.astype(np.float64)
-    x -= x.mean(axis=-1, keepdims=True)
-    return np.asarray(signal.sosfiltfilt(_BAND, x, axis=-1), dtype=np.float64)
+def _tapered() -> Samples:
+    """Weights of a 3 s segment whose first and last quarter of a second are cosines."""
+    ramp = round(0.25 * ANALYSIS_HZ)
+    taper = np.ones(_SEGMENT)
+    taper[:ramp] = 0.5 * (1 - np.cos(np.pi * np.arange(ramp) / ramp))
+    taper[-ramp:] = taper[:ramp][::-1]
+    return taper
 
 
-def threshold_crossing(x: Windows) -> NDArray[np.float64]:
+_TAPER: Final = _tapered()
+
+
+@cache
+def _hann(n: int) -> Samples:
+    return np.hanning(n)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _filter(x: Samples, sections: Samples, at_rest: Samples) -> None:
+    """Run the sections over x in place, begun as if x[0] had been there for ever."""
+    first = x[0]
+    for k in range(sections.shape[0]):
+        b0, b1, b2, a1, a2 = sections[k, 0], sections[k, 1], sections[k, 2], sections[k, 4], sections[k, 5]
+        z0, z1 = at_rest[k, 0] * first, at_rest[k, 1] * first
+        for i in range(x.size):
+            value = x[i]
+            out = b0 * value + z0
+            z0 = b1 * value - a1 * out + z1
+            z1 = b2 * value - a2 * out
+            x[i] = out
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _band_limited(raw: NDArray[np.float32], sections: Samples, at_rest: Samples, mirrored: int) -> Samples:
+    """Keep 1-30 Hz of (n,) samples, zero phase, as the compared methods all do first."""
+    n = raw.size
+    mean = 0.0
+    for i in range(n):
+        mean += raw[i]
+    mean /= n
+    x = np.empty(n + 2 * mirrored)
+    for i in range(n):
+        x[mirrored + i] = raw[i] - mean
+    for i in range(mirrored):
+        x[i] = 2 * x[mirrored] - x[2 * mirrored - i]
+        x[n + mirrored + i] = 2 * x[n + mirrored - 1] - x[n + mirrored - 2 - i]
+    _filter(x, sections, at_rest)
+    back = x[::-1].copy()
+    _filter(back, sections, at_rest)
+    return back[::-1][mirrored : mirrored + n].copy()
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def threshold_crossing(x: Samples, taper: Samples, step: int, level: float) -> float:
     """Share of samples beyond a fifth of the maximum, over 3 s segments stepped by 1 s (TCSC).
 
     Arafat, Chowdhury & Hasan, "A simple time domain algorithm for the detection of ventricular fibrillation in
     electrocardiogram", Signal Image Video Process. 5:1, 2011: above 0.48 is fibrillation.
     """
-    n = _SEGMENT
-    ramp = round(_TAPER_S * ANALYSIS_HZ)
-    taper = np.ones(n)
-    taper[:ramp] = 0.5 * (1 - np.cos(np.pi * np.arange(ramp) / ramp))
-    taper[-ramp:] = taper[:ramp][::-1]
-    shares = []
-    for start in range(0, x.shape[-1] - n + 1, ANALYSIS_HZ):
-        magnitude = np.abs(x[..., start : start + n] * taper)
-        peak = magnitude.max(axis=-1, keepdims=True)
-        shares.append((magnitude > _CROSSING_LEVEL * np.maximum(peak, 1e-9)).mean(axis=-1))
-    return np.asarray(np.mean(shares, axis=0))
+    n = taper.size
+    share, segments = 0.0, 0
+    for start in range(0, x.size - n + 1, step):
+        peak = 1e-9
+        for i in range(n):
+            peak = max(peak, abs(x[start + i] * taper[i]))
+        beyond = 0
+        for i in range(n):
+            beyond += abs(x[start + i] * taper[i]) > level * peak
+        share += beyond / n
+        segments += 1
+    return share / segments
 
 
-def leakage(x: Windows) -> NDArray[np.float64]:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def leakage(x: Samples) -> float:
     """What a filter at the signal's own mean period lets through: 0 for a sine, 1 for spikes (VF filter).
 
     Kuo & Dillman, "Computer detection of ventricular fibrillation", Computers in Cardiology 5:347, 1978; threshold
     0.625 after Jekova (Physiol. Meas. 21:429, 2000) and Amann et al. 2005.
     """
-    rows = x.reshape(-1, x.shape[-1])
-    out = np.ones(rows.shape[0])
-    steps = np.abs(np.diff(rows, axis=-1)).sum(axis=-1)
-    sums = np.abs(rows[:, 1:]).sum(axis=-1)
-    for i, row in enumerate(rows):
-        if steps[i] <= 0:
-            continue
-        half = int(np.pi * sums[i] / steps[i] + 0.5)
-        if 0 < half < row.size // 2:
-            late, early = row[half:], row[:-half]
-            out[i] = np.abs(late + early).sum() / (np.abs(late) + np.abs(early)).sum()
-    return out.reshape(x.shape[:-1])
+    steps, total = 0.0, 0.0
+    for i in range(1, x.size):
+        steps += abs(x[i] - x[i - 1])
+        total += abs(x[i])
+    if steps <= 0:
+        return 1.0
+    half = int(np.pi * total / steps + 0.5)
+    if not 0 < half < x.size // 2:
+        return 1.0
+    through, whole = 0.0, 0.0
+    for i in range(half, x.size):
+        through += abs(x[i] + x[i - half])
+        whole += abs(x[i]) + abs(x[i - half])
+    return through / whole
 
 
-def slope_kurtosis(x: Windows) -> NDArray[np.float64]:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def slope_kurtosis(x: Samples) -> float:
     """Kurtosis of the slope: 1.5 for a sine, 3 for Gaussian noise, far above for the brief steep slopes of QRS.
 
     Kurtosis of the signal itself is among the features of Li et al. 2014; the slope's tells QRS complexes apart even on
     a wandering baseline, and white noise brings it nearer to 3, so noise does not hide a fibrillation.
     """
-    slope = np.diff(x, axis=-1)
-    square = (slope * slope).mean(axis=-1)
-    return np.asarray((slope**4).mean(axis=-1) / np.maximum(square * square, 1e-18))
+    square, fourth = 0.0, 0.0
+    for i in range(1, x.size):
+        slope = (x[i] - x[i - 1]) ** 2
+        square += slope
+        fourth += slope * slope
+    n = x.size - 1
+    return fourth / n / max((square / n) ** 2, 1e-18)
 
 
-def dominant_hz(x: Windows) -> NDArray[np.float64]:
+def dominant_hz(x: Samples) -> float:
     """Frequency of the largest spectral peak, resolved to 0.12 Hz."""
-    n = 2048
-    power = np.abs(np.fft.rfft(x * np.hanning(x.shape[-1]), n=n, axis=-1))
-    return np.asarray(power.argmax(axis=-1) * (ANALYSIS_HZ / n))
+    spectrum = np.abs(np.fft.rfft(x * _hann(x.size), n=_SPECTRUM))
+    return float(spectrum.argmax()) * ANALYSIS_HZ / _SPECTRUM
 
 
-def periodicity(x: Windows) -> NDArray[np.float64]:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def periodicity(x: Samples, shortest: int, longest: int) -> float:
     """Largest correlation of a window with itself 0.24 to 0.7 s later: near 1 for beats that are all alike."""
-    n = x.shape[-1]
-    lags = np.arange(round(0.24 * ANALYSIS_HZ), round(0.7 * ANALYSIS_HZ))
-    power = np.abs(np.fft.rfft(x, n=2 * n, axis=-1)) ** 2
-    product = np.fft.irfft(power, n=2 * n, axis=-1)[..., lags]
-    squares = np.cumsum(x * x, axis=-1)
-    early, late = squares[..., n - lags - 1], squares[..., -1:] - squares[..., lags - 1]
-    return np.asarray((product / np.maximum(np.sqrt(early * late), 1e-9)).max(axis=-1))
+    largest = -1.0
+    for lag in range(shortest, longest):
+        product, early, late = 0.0, 0.0, 0.0
+        for i in range(x.size - lag):
+            product += x[i] * x[i + lag]
+            early += x[i] * x[i]
+            late += x[i + lag] * x[i + lag]
+        largest = max(largest, product / max(np.sqrt(early * late), 1e-9))
+    return largest
 
 
 @dataclass(frozen=True, slots=True)
 class VentricularWindow:
-    """The features of the last `WINDOW_S` seconds, and whether they say fibrillation or flutter."""
+    """The features of the last `WINDOW_S` seconds, and whether they say fibrillation or flutter.
+
+    `dominant_hz` and `periodicity` are NaN where the other features already say no.
+    """
 
     crossing: float
     leakage: float
     slope_kurtosis: float
+    amplitude_uv: float
     dominant_hz: float
     periodicity: float
-    amplitude_uv: float
 
     @property
     def fibrillating(self) -> bool:
         """No QRS-like slopes, near a narrow-band oscillation, most of the time away from the baseline."""
-        return (
-            self.leakage < MAX_LEAKAGE
-            and self.slope_kurtosis < MAX_SLOPE_KURTOSIS
-            and self.crossing > MIN_CROSSING
-            and MIN_HZ <= self.dominant_hz <= MAX_HZ
-            and self.amplitude_uv >= MIN_AMPLITUDE_UV
-        )
+        return MIN_HZ <= self.dominant_hz <= MAX_HZ
 
 
-def ventricular_features(ecg_uv: NDArray[np.float32]) -> list[VentricularWindow]:
-    """Return the features of finite (windows, samples) filtered ECG at 250 Hz, each row at least 3 s long."""
-    x = band_limited(ecg_uv)
-    columns = (
-        threshold_crossing(x),
-        leakage(x),
-        slope_kurtosis(x),
-        dominant_hz(x),
-        periodicity(x),
-        np.ptp(x, axis=-1),
+def ventricular_features(ecg_uv: NDArray[np.float32]) -> VentricularWindow:
+    """Return the features of finite (samples,) filtered ECG at 250 Hz, at least 3 s long."""
+    x = _band_limited(ecg_uv.astype(np.float32), _SECTIONS, _AT_REST, _MIRRORED)
+    crossing = threshold_crossing(x, _TAPER, ANALYSIS_HZ, _CROSSING_LEVEL)
+    leaking, kurtosis, amplitude_uv = leakage(x), slope_kurtosis(x), float(np.ptp(x))
+    suspect = (
+        leaking < MAX_LEAKAGE
+        and kurtosis < MAX_SLOPE_KURTOSIS
+        and crossing > MIN_CROSSING
+        and amplitude_uv >= MIN_AMPLITUDE_UV
     )
-    return [VentricularWindow(*(float(v) for v in row)) for row in zip(*columns, strict=True)]
+    return VentricularWindow(
+        crossing,
+        leaking,
+        kurtosis,
+        amplitude_uv,
+        dominant_hz(x) if suspect else nan,
+        periodicity(x, _SHORTEST_LAG, _LONGEST_LAG) if suspect else nan,
+    )
 
 
 class VentricularDetector:
@@ -166,4 +235,4 @@ class VentricularDetector:
         self._seconds.append(ecg_uv)
         if len(self._seconds) < WINDOW_S:
             return None
-        return ventricular_features(np.concatenate(self._seconds)[None, :])[0]
+        return ventricular_features(np.concatenate(self._seconds))
