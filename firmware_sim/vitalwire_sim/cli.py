@@ -133,6 +133,25 @@ def write(
     typer.echo(f"{', '.join(str(file) for file in files)}: {ecg.duration_s:g} s, {len(ecg.beats)} beats")
 
 
+@app.command(epilog="Example: vitalwire sim cohort ./cohort --patients 8 --seconds 480 --seed 1")
+def cohort(
+    folder: Annotated[Path, typer.Argument(help="Folder for the records.")],
+    patients: Annotated[int, typer.Option(min=1, max=999, help="How many.")] = 8,
+    seconds: Annotated[float, typer.Option(min=10, max=86_400, help="How much of each.")] = 480,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same patients.")] = 1,
+    prefix: Annotated[str, typer.Option(help="Before the number in the name of each record.")] = "sim",
+) -> None:
+    """Write simulated patients with ectopic beats as annotated WFDB, to try training and evaluation on."""
+    from vitalwire_sim.cohort import write_cohort  # noqa: PLC0415 - as for `write`
+
+    try:
+        headers = write_cohort(folder, patients, seconds=seconds, seed=seed, prefix=prefix)
+    except (RecordingError, ValueError, OSError) as error:
+        typer.echo(f"vitalwire sim cohort: {error}", err=True)
+        raise typer.Exit(_WRONG_USE) from error
+    typer.echo(f"{folder}: {len(headers)} records of {seconds:g} s, synthetic")
+
+
 async def _run(plan: Plan, recording: Recording | None, truth: TruthFile) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

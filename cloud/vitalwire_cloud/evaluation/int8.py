@@ -201,21 +201,29 @@ def file_scorer(runner: LoadedModel, parameters: ScoreParameters) -> Scorer:
     return score
 
 
-def timed_us(run: Callable[[int], object], count: int, *, rounds: int = _ROUNDS) -> tuple[float, float]:
+def timed_us(
+    run: Callable[[int], object],
+    count: int,
+    *,
+    rounds: int = _ROUNDS,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> tuple[float, float]:
     """Median and 99th percentile of one inference."""
     took = np.empty(rounds)
     for k in range(-_WARM, rounds):
-        began = time.perf_counter_ns()
+        began = clock_ns()
         run(k % count)
-        took[max(k, 0)] = time.perf_counter_ns() - began
+        took[max(k, 0)] = clock_ns() - began
     return float(np.percentile(took, 50)) / 1000, float(np.percentile(took, 99)) / 1000
 
 
-def beat_times_us(scorer: BeatScorer, patient: Patient) -> tuple[float, float]:
+def beat_times_us(
+    scorer: BeatScorer, patient: Patient, *, clock_ns: Callable[[], int] = time.perf_counter_ns
+) -> tuple[float, float]:
     """Median and 99th percentile of one beat through the gateway's scorer, arithmetic around the network included."""
 
     def one(k: int) -> object:
         beat, own, context = patient.beat[k], patient.reference[k], patient.context[k]
         return scorer.score(BeatInput(int(patient.sample[k]), beat, own, context, 1.0))
 
-    return timed_us(one, patient.sample.size)
+    return timed_us(one, patient.sample.size, clock_ns=clock_ns)
