@@ -141,6 +141,37 @@ app.command(
 )(candidate.candidate)
 
 
+@app.command(epilog="Example: vitalwire evaluate calibration --data mitdb --noise nstdb --json p6.json")
+def calibration(
+    *,
+    data: Data,
+    noise: Noise = None,
+    json: Json = None,
+    cache: Cache = None,
+    model: Model = None,
+    budget: Annotated[float, typer.Option("--budget", min=0.1, help="Alerts an hour and patient.")] = 6.0,
+    epochs: Epochs = 16,
+    seed: Seed = 1,
+    records: Records = "",
+) -> None:
+    """The alert budget of a patient-hour, kept without labels, and what it finds (P6)."""
+    from vitalwire_cloud.evaluation import calibration as protocol  # noqa: PLC0415 - the name is the command's
+
+    with running("P6") as steps:
+        outcome = protocol.calibration(
+            data,
+            noise=noise,
+            seed=seed,
+            epochs=epochs,
+            budget=budget,
+            model=named(model),
+            cache=cache,
+            names=split(records),
+            steps=steps,
+        )
+    report.say(outcome, json)
+
+
 @contextmanager
 def running(title: str) -> Iterator[Callable[[int], Advance]]:
     """A protocol at work: one thread, a progress bar, and what was asked wrongly as an exit with 2."""
