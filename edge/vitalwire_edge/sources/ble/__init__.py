@@ -1,0 +1,1 @@
+"""Wearables that speak Bluetooth LE: the standard health services, and Polar's ECG stream."""
