@@ -227,6 +227,8 @@ def _say_outcome(model: Model | None, decision: Decision | None, why: str) -> No
 
 
 def _evidence(path: Path) -> Evidence:
+    if not path.is_file():
+        raise RegistryError(f"there is no {path}: run `vitalwire evaluate candidate` first")
     try:
         return msgspec.json.decode(_read(path), type=Evidence)
     except msgspec.MsgspecError as error:

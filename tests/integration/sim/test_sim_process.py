@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from vitalwire_edge.recordings.locate import open_recording
 from vitalwire_edge.wire.frames import Frame, FrameDecoder, Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_sim import truth
 from vitalwire_sim.cli import app
@@ -316,6 +317,21 @@ def test_scenarios_are_listed_and_a_signal_written(tmp_path):
     refused = CliRunner().invoke(app, ["write", str(tmp_path / "y"), "--device", "chest-1"])
     assert refused.exit_code == 2
     assert "data convert" in refused.output
+
+
+def test_a_cohort_is_written_with_its_true_beats_and_the_same_seed_gives_the_same(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        flags = ["--patients", "2", "--seconds", "60", "--seed", str(seed)]
+        written = CliRunner().invoke(app, ["cohort", str(tmp_path / name), *flags])
+        assert written.exit_code == 0, written.output
+    signal = {name: (tmp_path / name / "sim001.dat").read_bytes() for name in "abc"}
+    assert signal["a"] == signal["b"] != signal["c"]
+    assert signal["a"] != (tmp_path / "a" / "sim002.dat").read_bytes()
+    assert "SYNTHETIC" in (tmp_path / "a" / "sim002.hea").read_text()
+    symbols = {beat.symbol for beat in open_recording(str(tmp_path / "a" / "sim001.hea")).beats}
+    assert symbols == {"N", "V"}
+    refused = CliRunner().invoke(app, ["cohort", str(tmp_path / "a"), "--prefix", "a/b"])
+    assert refused.exit_code == 2
 
 
 def test_a_late_start_catches_up_without_loss(listener, scenario, tmp_path):

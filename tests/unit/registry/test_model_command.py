@@ -76,6 +76,34 @@ def test_a_candidate_that_does_not_pass_is_not_signed(run, tmp_path):
     assert run("list", "--data-dir", "data") == ""
 
 
+def test_the_gates_answer_is_said_as_json_whatever_it_is(run, tmp_path):
+    publish = ("publish", "candidate", "--key", "signing.key", "--data-dir", "data", "--json")
+
+    def said(code: int = 0):
+        return json.loads(run(*publish, code=code).splitlines()[0])
+
+    leave_candidate(tmp_path)
+    first, second = said(), said()
+    assert (first["published"], first["version"], first["parent_hash"]) == (True, 1, None)
+    assert (second["version"], second["parent_hash"]) == (2, first["manifest_sha256"])
+    assert all(check["passed"] for check in second["gate"]["checks"])
+    leave_candidate(tmp_path, candidate_float=evaluation("float", auc=0.96))
+    refused = said(code=1)
+    assert (refused["published"], refused["version"]) == (False, None)
+    assert [check["name"] for check in refused["gate"]["checks"] if not check["passed"]] == ["quantised"]
+    assert refused["why"].startswith("not signed: quantised")
+    (tmp_path / "candidate" / "evidence.json").unlink()
+    assert "run `vitalwire evaluate candidate` first" in said(code=1)["why"]
+
+
+def test_what_its_own_self_test_does_not_bear_out_is_not_signed(run, tmp_path):
+    leave_candidate(tmp_path)
+    (tmp_path / "candidate" / "selftest.npz").write_bytes(tiny.parts(off=1.0)["selftest.npz"])
+    output = run("publish", "candidate", "--key", "signing.key", "--data-dir", "data", code=1)
+    assert "self_test_off: an output is off by" in output
+    assert run("list", "--data-dir", "data") == ""
+
+
 def test_a_signed_file_is_put_on_offer(run, tmp_path):
     leave_candidate(tmp_path)
     run("publish", "candidate", "--key", "signing.key", "--data-dir", "there")
