@@ -1,5 +1,6 @@
 """`vitalwire evaluate`: the protocols as commands, each with a table and a JSON file."""
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +171,65 @@ def calibration(
             steps=steps,
         )
     report.say(outcome, json)
+
+
+@app.command(epilog="Example: vitalwire evaluate vitals --data recordings --json p7.json")
+def vitals(
+    *,
+    data: Annotated[Path, typer.Option("--data", help="Folder of databases.", metavar="DIR")],
+    json: Json = None,
+    seed: Seed = 1,
+) -> None:
+    """NEWS2 against its table, at every boundary (P7)."""
+    from vitalwire_cloud.evaluation import vitals as protocol  # noqa: PLC0415 - the name is the command's
+
+    with running("P7") as steps:
+        outcome = protocol.vitals(data, seed=seed, steps=steps)
+    report.say(outcome, json)
+
+
+@app.command("all", epilog="Example: vitalwire evaluate all --data recordings --report evaluation")
+def everything(
+    *,
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder with mitdb/, nstdb/, cinc2012/, mimic4wdb/.", metavar="DIR")
+    ],
+    folder: Annotated[Path, typer.Option("--report", help="Where page and JSON files go.", metavar="DIR")],
+    cache: Cache = None,
+    model: Model = None,
+    epochs: Epochs = 16,
+    seed: Seed = 1,
+    records: Records = "",
+    only: Annotated[str, typer.Option("--only", help="Only these protocols, separated by commas.")] = "",
+) -> None:
+    """Every protocol, and one self-contained page with tables, curves, worst cases and provenance."""
+    from vitalwire_cloud.evaluation.everything import Options, run_all  # noqa: PLC0415 - loads every protocol
+
+    torch.set_num_threads(1)
+    try:
+        options = Options(
+            seed=seed, epochs=epochs, model=named(model), cache=cache, names=tuple(split(records))
+        )
+        with report.many() as progress:
+            outcomes, failed = run_all(
+                data,
+                folder,
+                options=options,
+                only=split(only),
+                created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+                progress=progress,
+            )
+    except (JudgedModelError, OSError) as error:
+        report.wrong(str(error))
+    if not outcomes:
+        report.wrong(
+            "; ".join(f"{name}: {why}" for name, why in failed.items()) or f"no such protocol: {only}"
+        )
+    for outcome in outcomes:
+        typer.echo(f"{outcome.report.protocol}: {'passed' if outcome.report.passed else 'bar not reached'}")
+    for name, why in failed.items():
+        typer.echo(f"{name}: not run, {why}")
+    typer.echo(str(folder / "report.html"))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What every protocol leaves: figures with peers and bar, tables, curves and strips; printed, as JSON and as a page."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,16 +154,21 @@ def silent(_text: str) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int], Advance]]:
     """A progress bar on standard error; the block says how many steps there are and is given their `Advance`."""
+    with many() as of:
+        yield of(title)
+
+
+@contextmanager
+def many() -> Iterator[Callable[[str], Callable[[int], Advance]]]:
+    """Several progress bars, by title."""
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
 
-        def start(total: int) -> Advance:
-            task = bar.add_task(title, total=total)
-            return lambda text: bar.update(task, advance=1, description=f"{title}: {text}")
+        def of(title: str) -> Callable[[int], Advance]:
+            def start(total: int) -> Advance:
+                task = bar.add_task(title, total=total)
+                return lambda text: bar.update(task, advance=1, description=f"{title}: {text}")
 
-        yield start
+            return start
 
-
-def rows_of(per: Mapping[str, Metrics], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Rows of a `Grid` from metrics by name."""
-    return tuple((head, *(figure(metrics, name) for name in names)) for head, metrics in per.items())
+        yield of

@@ -1,0 +1,95 @@
+"""`vitalwire evaluate all`: every protocol that a folder of databases allows, on one page."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from vitalwire_cloud.evaluation.beatgan import beatgan
+from vitalwire_cloud.evaluation.calibration import calibration
+from vitalwire_cloud.evaluation.int8 import int8
+from vitalwire_cloud.evaluation.inter_patient import inter_patient
+from vitalwire_cloud.evaluation.judged import JudgedModel
+from vitalwire_cloud.evaluation.page import page
+from vitalwire_cloud.evaluation.qrs import qrs
+from vitalwire_cloud.evaluation.report import Advance, Outcome
+from vitalwire_cloud.evaluation.rhythm import rhythm
+from vitalwire_cloud.evaluation.vitals import vitals
+from vitalwire_cloud.train.dataset import NoRecordError
+
+BEATS: Final = "mitdb"
+NOISE: Final = "nstdb"
+PAGE: Final = "report.html"
+
+Steps = Callable[[int], Advance]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the protocols share."""
+
+    seed: int
+    epochs: int
+    model: JudgedModel | None
+    cache: Path | None
+    names: tuple[str, ...]
+
+
+def protocols(data: Path, options: Options) -> dict[str, Callable[[Steps], Outcome]]:
+    """The protocols by name, ready to run on DATA/mitdb, DATA/nstdb and the folders of vitals."""
+    beats = data / BEATS
+    noise = data / NOISE if (data / NOISE).is_dir() else None
+    seed, epochs, model, names = options.seed, options.epochs, options.model, options.names
+    cache = options.cache
+    found: dict[str, Callable[[Steps], Outcome]] = {
+        "beatgan": lambda steps: beatgan(beats, seed=seed, names=names, steps=steps),
+        "inter-patient": lambda steps: inter_patient(
+            beats, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
+        ),
+        "qrs": lambda steps: qrs(beats, noise=noise, seed=seed, names=names, steps=steps),
+        "calibration": lambda steps: calibration(
+            beats, noise=noise, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
+        ),
+        "vitals": lambda steps: vitals(data, seed=seed, steps=steps),
+        "int8": lambda steps: int8(
+            beats, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
+        ),
+        "rhythm": lambda steps: rhythm(beats, noise=noise, seed=seed, names=names, steps=steps),
+    }
+    return found
+
+
+def run_all(
+    data: Path,
+    report: Path,
+    *,
+    options: Options,
+    only: Iterable[str],
+    created: str,
+    progress: Callable[[str], Steps],
+) -> tuple[list[Outcome], dict[str, str]]:
+    """Run the protocols and write `report.html` and a JSON file each. Returns outcomes, and why others were not run.
+
+    Raises `OSError` where the report cannot be written.
+    """
+    report.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    failed: dict[str, str] = {}
+    wanted = set(only)
+    for name, run in protocols(data, options).items():
+        if wanted and name not in wanted:
+            continue
+        try:
+            outcome = run(progress(name))
+        except (NoRecordError, ValueError) as error:
+            # A folder without a database, or with too few records for one protocol, says nothing about the others.
+            failed[name] = str(error)
+            continue
+        outcomes.append(outcome)
+        (report / f"{name}.json").write_bytes(
+            msgspec.json.format(msgspec.json.encode(outcome.report), indent=1)
+        )
+    (report / PAGE).write_text(page(outcomes, failed=failed, created=created), encoding="utf-8")
+    return outcomes, failed
