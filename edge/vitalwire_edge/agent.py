@@ -18,6 +18,7 @@ from vitalwire_edge.announce import Announcer
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import EdgeConfig, read_key
 from vitalwire_edge.link.link import Link, Presence
+from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
 from vitalwire_edge.signal import chain
 from vitalwire_edge.sources.inbox import Inbox, Source
@@ -27,6 +28,8 @@ from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.spool.spool import Spool, SpoolState
 from vitalwire_edge.wearable.device import Surroundings, Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
+from vitalwire_edge.wearable.patient import Baselines
+from vitalwire_edge.wearable.scoring import Scoring
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     DeviceBirth,
@@ -69,6 +72,8 @@ class Agent:
             believed_utc_ns=lambda: self.clock.now().utc_ns if self.clock.synchronised else None,
         )
         self.announcer = Announcer(config.announce)
+        self.models = GatewayModels(config.models_placed, now=self.clock.now, wake=self._wake_link)
+        self.baselines = Baselines(config.patient_folder)
         presence = Presence(self._gateway_birth, self._lifecycles, self._gateway_status)
         self.link = Link(
             config.mqtt,
@@ -78,6 +83,7 @@ class Agent:
             spool=self.spool,
             clock=self.clock,
             presence=presence,
+            models=self.models,
         )
         self.inbox = Inbox()
         self.sources: list[Source] = []
@@ -101,6 +107,9 @@ class Agent:
             session=lambda: self.spool.session,
             put=self.spool.put,
             on_alarm=self.announcer.on_alarm,
+            scoring=Scoring(self.models.slot, config.scoring, self.baselines)
+            if config.scoring.enabled
+            else None,
         )
         self.door = Doorkeeper(self._wearable)
         self._turned_s = time.monotonic()
@@ -116,6 +125,8 @@ class Agent:
         self._recover_alarms()
         self.spool.start()
         self.announcer.start()
+        self.baselines.start()
+        self.models.start()
         for source in self.sources:
             source.start()
         self.link.start()
@@ -155,6 +166,8 @@ class Agent:
             ("spool", self.spool.alive()),
             ("link", self.link.alive()),
             ("announce", self.announcer.alive()),
+            ("models", self.models.alive()),
+            ("baselines", self.baselines.alive()),
         ):
             if not alive:
                 return f"the {name} thread ended"
@@ -164,9 +177,16 @@ class Agent:
     def report(self) -> CountersFile:
         """Everything counted so far."""
         dropped = {name: wearable.losses() for name, wearable in list(self.door.wearables.items())}
-        counters = total(self.link.counters, self.spool.counters, self.announcer.counters, self.door.dropped)
+        counters = total(
+            self.link.counters,
+            self.spool.counters,
+            self.announcer.counters,
+            self.door.dropped,
+            self.models.counters,
+            self.baselines.counters,
+            *(wearable.counts() for wearable in list(self.door.wearables.values())),
+        )
         counters["clock_steps"] += self.clock.steps
-        counters["alarm_rule_failures"] += sum(w.alarm_failures for w in list(self.door.wearables.values()))
         return CountersFile(
             site=self._config.site,
             gateway=self._config.gateway,
@@ -175,6 +195,7 @@ class Agent:
             spool_rows=self.spool.state.rows,
             counters={name: count for name, count in sorted(counters.items()) if count},
             devices=device_reports(self.spool.accepted, dropped, dict(self.link.device_bytes)),
+            model=self.models.state,
         )
 
     def spool_state(self) -> SpoolState:
@@ -183,7 +204,13 @@ class Agent:
 
     def gauges(self) -> dict[str, float]:
         """Present states for the metrics page."""
+        model = self.models.state
         return {
+            "model_version": float(model.version),
+            "model_on_probation": float(model.on_probation),
+            **{
+                f"model_{name}": float(count) for name, count in msgspec.structs.asdict(model.conduct).items()
+            },
             "link_up": float(self.link.up),
             "unconfirmed": float(self.link.unconfirmed),
             "clock_synchronised": float(self.clock.synchronised),
@@ -197,6 +224,9 @@ class Agent:
 
     def on_confirmed(self, _commits: tuple[StreamCommit, ...]) -> None:
         """The account has room again."""
+        self.link.wake()
+
+    def _wake_link(self) -> None:
         self.link.wake()
 
     def _turn(self, timeout_s: float) -> None:
@@ -215,7 +245,9 @@ class Agent:
         until = time.monotonic() + self._config.drain_s
         while time.monotonic() < until and not (self.spool.idle or (self.spool.written and not self.link.up)):
             waiting.wait(0.05)
+        self.models.stop()
         self.link.stop()
+        self.baselines.stop()
         unwritten = self.spool.close()
         self.announcer.stop()
         self._write_counters()

@@ -1,10 +1,12 @@
 """Configuration of one gateway: every key has a default that works on one machine."""
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from vitalwire_edge.alarms import AlarmConfig
+from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire.topics import TopicError, identifier
 
@@ -115,6 +117,15 @@ class AnnounceConfig(Section, frozen=True):
     bell: bool = True
 
 
+class ScoringConfig(Section, frozen=True):
+    """What the beat model may do: so many alerts per patient-hour, in any window of up to an hour (plus a fifth)."""
+
+    enabled: bool = True
+    alerts_per_hour: Annotated[float, msgspec.Meta(gt=0, le=120)] = 6.0
+    folder: str = ""
+    """Where each patient's reference beat and calibration are kept over a restart; empty is beside the spool file."""
+
+
 class EdgeConfig(Section, frozen=True):
     """Everything about one gateway. `key_file` holds the gateway's 32-byte key in hexadecimal."""
 
@@ -130,6 +141,19 @@ class EdgeConfig(Section, frozen=True):
     health: HealthConfig = HealthConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     announce: AnnounceConfig = AnnounceConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    models: OtaConfig = OtaConfig()
+
+    @property
+    def patient_folder(self) -> Path:
+        """Where patients' baselines are kept."""
+        return Path(self.scoring.folder or f"{self.spool.path}.patients")
+
+    @property
+    def models_placed(self) -> OtaConfig:
+        """`models` with a folder."""
+        folder = self.models.folder or f"{self.spool.path}.models"
+        return msgspec.structs.replace(self.models, folder=folder)
 
 
 def check(config: EdgeConfig) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vitalwire_edge.ota.gateway import ModelState
 from vitalwire_edge.spool.rows import Accepted
 from vitalwire_edge.spool.spool import SpoolState
 
@@ -37,6 +38,7 @@ class CountersFile(msgspec.Struct, frozen=True):
     spool_rows: int
     counters: dict[str, int]
     devices: dict[str, DeviceReport]
+    model: ModelState | None = None
 
 
 def device_reports(

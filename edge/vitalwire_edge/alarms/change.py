@@ -32,6 +32,7 @@ Kind = Literal[
     "lead_off",
     "device_silent",
     "battery_low",
+    "beat_anomaly",
 ]
 
 

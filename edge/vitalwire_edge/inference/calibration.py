@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+import msgspec
+
 ALERT_S: Final = 30.0
 """An alert covers this long from its first flagged beat and is never extended."""
 
@@ -32,8 +34,23 @@ class Alert:
     threshold: float
 
 
+class CalibrationState(msgspec.Struct, frozen=True):
+    """A calibration between two beats, to be kept over a restart. Times are of the caller's own time line."""
+
+    threshold: float
+    floor: float
+    last_s: float | None
+    starts_s: tuple[float, ...]
+
+    def later(self, seconds: float) -> "CalibrationState":
+        """The same on a time line that is `seconds` ahead."""
+        last_s = None if self.last_s is None else self.last_s + seconds
+        starts_s = tuple(start + seconds for start in self.starts_s)
+        return CalibrationState(self.threshold, self.floor, last_s, starts_s)
+
+
 class AlertCalibration:
-    """The alerts of one patient; a new one after a swap of models.
+    """The alerts of one patient; `renewed` after a swap of models.
 
     Args:
         budget_per_hour: at most so many alerts per patient-hour, above 0.
@@ -57,6 +74,27 @@ class AlertCalibration:
     def threshold(self) -> float:
         """The score that the next beat must exceed."""
         return self._threshold
+
+    @property
+    def state(self) -> CalibrationState:
+        """What to keep over a restart."""
+        return CalibrationState(self._threshold, self._floor, self._last_s, tuple(self._starts))
+
+    @classmethod
+    def restored(cls, state: CalibrationState, *, budget_per_hour: float) -> "AlertCalibration":
+        """Go on where `state` was taken, with a budget that may be another one."""
+        calibration = cls(budget_per_hour=budget_per_hour, threshold=state.floor)
+        calibration._threshold = max(state.floor, state.threshold)
+        calibration._last_s = state.last_s
+        calibration._starts.extend(state.starts_s)
+        if state.starts_s:
+            calibration._covered_until_s = state.starts_s[-1] + ALERT_S
+        return calibration
+
+    def renewed(self, threshold: float) -> "AlertCalibration":
+        """Begin anew with another model's scores; alerts of the past hour still count against the budget."""
+        state = CalibrationState(threshold, threshold, self._last_s, tuple(self._starts))
+        return self.restored(state, budget_per_hour=self._budget)
 
     def push(self, at_s: float, score: float) -> Alert | None:
         """Take a scored beat, in order of time; return the alert that it starts."""

@@ -30,9 +30,12 @@ class ProbationConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class OtaConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where models lie and what is taken. `trust_files` pin root keys beside those that the software ships with."""
+    """Where models lie and what is taken. `trust_files` pin root keys beside those that the software ships with.
 
-    folder: str = "vitalwire-models"
+    An empty `folder` is one beside the spool file, named after it.
+    """
+
+    folder: str = ""
     trust_files: tuple[str, ...] = ()
     max_bytes: Annotated[int, msgspec.Meta(ge=1024, le=MAX_ARTIFACT_BYTES)] = MAX_ARTIFACT_BYTES
     max_p99_us: Annotated[float, msgspec.Meta(gt=0)] | None = None

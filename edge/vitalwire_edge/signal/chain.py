@@ -138,13 +138,20 @@ class EcgChain:
     Args:
         fs_hz: device rate, 100-1000 Hz.
         full_scale_uv: where the device clips, if known.
+        reference: the patient's reference beat on this lead from before, to go on with.
 
     """
 
-    def __init__(self, *, fs_hz: float, full_scale_uv: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fs_hz: float,
+        full_scale_uv: float | None = None,
+        reference: RunningReference | None = None,
+    ) -> None:
         self._fs_hz = fs_hz
         self._full_scale_uv = full_scale_uv
-        self.reference = RunningReference()
+        self.reference = reference or RunningReference()
         self._resampler = ResamplerBank(1, fs_hz=fs_hz)
         self._plan = self._resampler.plan
         self._qrs = QrsBank(1, delay_ms=self._plan.delay_ms(fs_hz))

@@ -43,6 +43,11 @@ class DeviceAlarms:
         self.failures = 0
         self._engine = AlarmEngine(device=device, config=config, paced=paced, open_alarms=tuple(open_alarms))
 
+    @property
+    def late_readings(self) -> int:
+        """Readings and seconds that the rules dropped because they were older than the one before."""
+        return self._engine.late_readings
+
     def beat(self, beat: Beat, mono_ns: int) -> None:
         """A beat whose R peak was at `mono_ns`."""
         self._run(lambda: self._engine.on_beat(beat, self._line(mono_ns)))

@@ -7,6 +7,7 @@ import numpy as np
 import structlog
 
 from vitalwire_edge.clock.device_clock import EnvelopeClock
+from vitalwire_edge.signal.beats import RunningReference
 from vitalwire_edge.signal.chain import ChainOutput, EcgChain, SampleOverlapError
 from vitalwire_edge.signal.resample import SampleRateError
 from vitalwire_edge.wearable.waveform import Block, BlockCutter
@@ -60,10 +61,12 @@ class WaveformChannel:
         """Samples that came twice."""
         return self._cutter.overlapped
 
-    def analyse(self) -> bool:
+    def analyse(self, reference: RunningReference | None = None) -> bool:
         """Run the signal chain on this channel. False when its rate is outside what the chain supports."""
         try:
-            self._chain = EcgChain(fs_hz=self._rate_mhz / 1000, full_scale_uv=_RAIL * self.info.scale)
+            self._chain = EcgChain(
+                fs_hz=self._rate_mhz / 1000, full_scale_uv=_RAIL * self.info.scale, reference=reference
+            )
         except SampleRateError as error:
             log.warning("channel_not_analysed", code=int(self.info.code), reason=str(error))
             return False
@@ -80,7 +83,7 @@ class WaveformChannel:
             if self._cutter.next_sample is not None and wave.first_sample < self._cutter.next_sample:
                 self._cutter.next_sample = None
                 if self._chain is not None:
-                    self.analyse()
+                    self.analyse(self._chain.reference)
         return True
 
     def push(self, wave: Wave, device_clock: EnvelopeClock) -> list[PackedBlock]:

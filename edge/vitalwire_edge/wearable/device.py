@@ -1,7 +1,7 @@
 """One wearable behind the gateway: from its frames to spooled waveform blocks, beats, vitals and alarms."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -19,13 +19,21 @@ from vitalwire_edge.spool.rows import Entry, Message
 from vitalwire_edge.wearable.alarms import DeviceAlarms
 from vitalwire_edge.wearable.channel import PackedBlock, WaveformChannel
 from vitalwire_edge.wearable.heart_rate import HeartRate
-from vitalwire_edge.wearable.messages import alarm_message, beats_message, vitals_message, wave_block
+from vitalwire_edge.wearable.messages import (
+    alarm_message,
+    beats_message,
+    scores_message,
+    vitals_message,
+    wave_block,
+)
 from vitalwire_edge.wearable.reorder import Reorder, Timed
+from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scoring
 from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
 from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_edge.wire.messages import (
     Anchor,
+    BeatEvidence,
     BeatMark,
     ChannelInfo,
     DeviceBirth,
@@ -57,6 +65,7 @@ class Surroundings:
     session: Callable[[], str]
     put: Callable[[Entry], None]
     on_alarm: Callable[[str, AlarmChange], None]
+    scoring: Scoring | None = None
 
 
 class Wearable:
@@ -65,7 +74,7 @@ class Wearable:
     `lifecycle` is what the cloud should know about its presence; `dropped` counts by reason what did not get through.
     """
 
-    def __init__(self, name: str, around: Surroundings, open_alarms: Iterable[AlarmChange] = ()) -> None:
+    def __init__(self, name: str, around: Surroundings, open_alarms: Sequence[AlarmChange] = ()) -> None:
         self.name = name
         self._around = around
         self._clock = around.clock
@@ -80,9 +89,20 @@ class Wearable:
         self._vitals_seen: dict[Code, None] = {}
         self._departed = True
         self._paced = _paced(name, around.telemetry)
-        self._alarms = DeviceAlarms(
-            name, around.alarms, self._paced, around.clock, self._put_alarm, open_alarms
-        )
+        by_rule = [change for change in open_alarms if change.kind != KIND]
+        by_model = next((change for change in open_alarms if change.kind == KIND), None)
+        self._alarms = DeviceAlarms(name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule)
+        self._scoring: BeatScoring | None = None
+        if around.scoring is not None:
+            self._scoring = BeatScoring(
+                name,
+                around.scoring,
+                paced=self._paced,
+                clock=around.clock,
+                on_scores=self._put_scores,
+                on_alert=self._put_alarm,
+                open_alert=by_model,
+            )
         self._start_anew()
 
     @property
@@ -125,7 +145,8 @@ class Wearable:
                     )
             ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
             if ecg is not None:
-                ecg.analyse()
+                scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
+                ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
         self._hello = hello
         self.connected = True
         self._departed = False
@@ -147,6 +168,8 @@ class Wearable:
         for ready in self._reorder.expire(now_ns):
             self._use(ready)
         self._settle(now_ns)
+        if self._scoring is not None:
+            self._scoring.tick(now_ns)
         if self._departed:
             return
         silent_ns = round(self._around.telemetry.silent_after_s * NS_PER_S)
@@ -161,6 +184,8 @@ class Wearable:
         """The connection is gone. After a goodbye nobody expects to hear from it, and silence is no alarm."""
         self.connected = False
         self.flush()
+        if self._scoring is not None:
+            self._scoring.keep()
         if isinstance(self.lifecycle, DeviceBirth):
             self._die(reason)
 
@@ -173,6 +198,8 @@ class Wearable:
             for block in channel.flush(self._device_clock):
                 self._put_wave(channel, block)
         self._put_beats()
+        if self._scoring is not None:
+            self._scoring.flush()
 
     def status(self, now_ns: int) -> DeviceStatus:
         """State for the gateway's status message."""
@@ -187,10 +214,12 @@ class Wearable:
             dropped=self.losses(),
         )
 
-    @property
-    def alarm_failures(self) -> int:
-        """How often the alarm rules failed on their input."""
-        return self._alarms.failures
+    def counts(self) -> Counter[str]:
+        """What happened to beats and readings on their way, besides `losses`."""
+        found = Counter() if self._scoring is None else Counter(dict(self._scoring.counts))
+        found["alarm_rule_failures"] = self._alarms.failures
+        found["late_readings"] = self._alarms.late_readings
+        return found
 
     def losses(self) -> dict[str, int]:
         """What did not get through, by reason."""
@@ -262,6 +291,8 @@ class Wearable:
             mono_ns = channel.mono_ns(beat.sample, self._device_clock)
             self._heart_rate.add(mono_ns, beat)
             self._alarms.beat(beat, mono_ns)
+            if self._scoring is not None:
+                self._scoring.beat(beat.sample, mono_ns)
             self._beats.append(
                 BeatMark(
                     r_ns=self._clock.utc_ns(mono_ns),
@@ -273,11 +304,15 @@ class Wearable:
                 )
             )
             self._beats_at_ns = mono_ns
+        if self._scoring is not None:
+            self._scoring.windows(output.windows)
         for second in output.seconds:
             start_ns = channel.mono_ns(second.first_sample, self._device_clock)
             channel.quality = second.quality
             self._alarms.second(second, start_ns)
             self._put_beats()
+            if self._scoring is not None:
+                self._scoring.second(second)
             if Code.HEART_RATE not in self._vitals_seen:
                 self._derive_heart_rate(start_ns + NS_PER_S, lead_off=second.lead_off)
 
@@ -309,6 +344,11 @@ class Wearable:
             beats, self._beats = tuple(self._beats), []
             self._put("beat", self._beats_at_ns, partial(beats_message, beats))
 
+    def _put_scores(self, batch: ScoreBatch) -> None:
+        scores = batch.marks(self._clock)
+        build = partial(scores_message, batch.model, batch.version, batch.threshold, scores)
+        self._put("score", batch.mono_ns, build)
+
     def _put_wave(self, channel: WaveformChannel, block: PackedBlock) -> None:
         self._put(
             "ecg",
@@ -318,12 +358,12 @@ class Wearable:
             samples=block.count,
         )
 
-    def _put_alarm(self, change: AlarmChange) -> None:
+    def _put_alarm(self, change: AlarmChange, evidence: BeatEvidence | None = None) -> None:
         kept = None if change.phase == "cleared" else msgspec.msgpack.encode(change)
         now_ns = self._clock.now().mono_ns
         # Before the spool has it, which may be confirmed before another line runs here.
         self._around.on_alarm(self.name, change)
-        self._put("alarm", now_ns, partial(alarm_message, change), open_alarm=(change.kind, kept))
+        self._put("alarm", now_ns, partial(alarm_message, change, evidence), open_alarm=(change.kind, kept))
         log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
 
     def _put(

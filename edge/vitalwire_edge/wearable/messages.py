@@ -6,9 +6,12 @@ from vitalwire_edge.wire.frames import WaveChannel
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,
+    BeatEvidence,
     BeatMark,
     BeatsMessage,
     Flag,
+    ScoreMark,
+    ScoresMessage,
     VitalsMessage,
     VitalValue,
     WaveBlock,
@@ -48,8 +51,32 @@ def beats_message(beats: tuple[BeatMark, ...], *, flags: int, anchor: Anchor | N
     return BeatsMessage(session="", seq=0, flags=flags, beats=beats, anchor=anchor)
 
 
-def alarm_message(change: AlarmChange, *, flags: int, anchor: Anchor | None) -> AlarmMessage:
-    """A change of one alarm."""
+def scores_message(
+    model: str,
+    version: int,
+    threshold: float,
+    scores: tuple[ScoreMark, ...],
+    *,
+    flags: int,
+    anchor: Anchor | None,
+) -> ScoresMessage:
+    """Scores in order, by one model."""
+    return ScoresMessage(
+        session="",
+        seq=0,
+        flags=flags,
+        model=model,
+        version=version,
+        threshold=threshold,
+        scores=scores,
+        anchor=anchor,
+    )
+
+
+def alarm_message(
+    change: AlarmChange, evidence: BeatEvidence | None = None, *, flags: int, anchor: Anchor | None
+) -> AlarmMessage:
+    """A change of one alarm; `evidence` is what a model alert is about."""
     return AlarmMessage(
         session="",
         seq=0,
@@ -67,4 +94,5 @@ def alarm_message(change: AlarmChange, *, flags: int, anchor: Anchor | None) -> 
         limit=change.limit,
         notes=change.notes,
         anchor=anchor,
+        evidence=evidence,
     )
