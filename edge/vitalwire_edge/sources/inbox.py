@@ -81,6 +81,17 @@ class Inbox:
         return events
 
 
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How a source stands: where it listens or looks, how many wearables are on it, what it counted."""
+
+    kind: str
+    where: str
+    connected: int
+    problem: str | None
+    counters: dict[str, int]
+
+
 class Source(Protocol):
     """Something that wearables come in by."""
 
@@ -92,6 +103,9 @@ class Source(Protocol):
 
     def problem(self) -> str | None:
         """None while it works, else why not."""
+
+    def state(self) -> SourceState:
+        """How it stands; any thread."""
 
 
 class SourceError(Exception):

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from vitalwire_edge.sources.inbox import Arrived, Closed, Inbox, Opened, SourceError
+from vitalwire_edge.sources.inbox import Arrived, Closed, Inbox, Opened, SourceError, SourceState
 
 log = structlog.get_logger()
 
@@ -97,6 +97,12 @@ class TcpSource:
         if self._failure is None and not self._stop.is_set() and not self._thread.is_alive():
             return "the TCP source ended"
         return self._failure
+
+    def state(self) -> SourceState:
+        """How it stands."""
+        host, port = self.address
+        counters = {"refused": self.refused} if self.refused else {}
+        return SourceState("tcp", f"{host}:{port}", len(self._channels), self.problem(), counters)
 
     def wake(self) -> None:
         """Make the thread look around."""

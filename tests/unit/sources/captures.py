@@ -38,22 +38,22 @@ POLAR_SETTINGS = bytes.fromhex("f0 01 00 00 00 00 01 82 00 01 01 0e 00")
 """Control point of a Polar H10 with gatttool (github.com/phdiethelm/h10_ecg, exploration/gatttool.md)."""
 POLAR_ECG = (
     bytes.fromhex(
-        "00 91 f7 70 aa 30 49 52 08 00 7a 00 00 67 00 00 83 00 00 ac 00 00 ac 00 00 a1 00 00 a5 00 00 a1 00 00 a8 00 00 "
-        "ac 00 00 9a 00 00 91 00 00 75 00 00 32 00 00 df 00 00 94 03 00 39 07 00 b9 08 00 07 06 00 52 01 00 fa fe ff 64 "
-        "ff ff ab ff ff 5f ff ff 7d ff ff a2 ff ff 8d ff ff 76 ff ff 64 ff ff 79 ff ff 9d ff ff a2 ff ff b0 ff ff c7 ff "
-        "ff d5 ff ff ec ff ff f0 ff ff e7 ff ff ec ff ff ec ff ff ee ff ff fe ff ff fa ff ff f7 ff ff 00 00 00 f7 ff ff "
-        "f7 ff ff 06 00 00 f7 ff ff d7 ff ff be ff ff ab ff ff a7 ff ff b7 ff ff c0 ff ff bb ff ff c9 ff ff dc ff ff dc "
-        "ff ff ec ff ff fc ff ff f0 ff ff e7 ff ff e5 ff ff de ff ff d7 ff ff d9 ff ff d7 ff ff d0 ff ff d7 ff ff e5 ff "
-        "ff ec ff ff ec ff ff"
+        "0091f770aa30495208007a0000670000830000ac0000ac0000a10000a50000a10000a80000"
+        "ac00009a0000910000750000320000df0000940300390700b90800070600520100fafeff64"
+        "ffffabffff5fffff7dffffa2ffff8dffff76ffff64ffff79ffff9dffffa2ffffb0ffffc7ff"
+        "ffd5ffffecfffff0ffffe7ffffecffffecffffeefffffefffffafffff7ffff000000f7ffff"
+        "f7ffff060000f7ffffd7ffffbeffffabffffa7ffffb7ffffc0ffffbbffffc9ffffdcffffdc"
+        "ffffecfffffcfffff0ffffe7ffffe5ffffdeffffd7ffffd9ffffd7ffffd0ffffd7ffffe5ff"
+        "ffecffffecffff"
     ),
     bytes.fromhex(
-        "00 7c 3b de cb 30 49 52 08 00 ee ff ff f5 ff ff f5 ff ff f5 ff ff 00 00 00 02 00 00 e3 ff ff a0 ff ff 7b ff ff "
-        "9b ff ff b9 ff ff be ff ff c7 ff ff ce ff ff c5 ff ff c9 ff ff d5 ff ff c2 ff ff b0 ff ff a9 ff ff 8d ff ff 80 "
-        "ff ff 9b ff ff b0 ff ff b0 ff ff b7 ff ff cc ff ff dc ff ff dc ff ff e0 ff ff e9 ff ff e7 ff ff f3 ff ff 02 00 "
-        "00 0b 00 00 0d 00 00 02 00 00 fe ff ff 1b 00 00 30 00 00 29 00 00 24 00 00 1b 00 00 10 00 00 1d 00 00 32 00 00 "
-        "30 00 00 20 00 00 0d 00 00 00 00 00 0d 00 00 24 00 00 34 00 00 37 00 00 24 00 00 1b 00 00 32 00 00 47 00 00 4c "
-        "00 00 4c 00 00 3e 00 00 20 00 00 f3 ff ff 09 00 00 39 01 00 0e 04 00 2d 07 00 40 07 00 2a 03 00 51 ff ff 13 ff "
-        "ff b2 ff ff 3a ff ff"
+        "007c3bdecb3049520800eefffff5fffff5fffff5ffff000000020000e3ffffa0ffff7bffff"
+        "9bffffb9ffffbeffffc7ffffceffffc5ffffc9ffffd5ffffc2ffffb0ffffa9ffff8dffff80"
+        "ffff9bffffb0ffffb0ffffb7ffffccffffdcffffdcffffe0ffffe9ffffe7fffff3ffff0200"
+        "000b00000d0000020000feffff1b00003000002900002400001b00001000001d0000320000"
+        "3000002000000d00000000000d00002400003400003700002400001b00003200004700004c"
+        "00004c00003e0000200000f3ffff0900003901000e04002d07004007002a030051ffff13ff"
+        "ffb2ffff3affff"
     ),
 )
 """Two notifications of its ECG, one after the other: 73 samples each."""
