@@ -46,7 +46,7 @@ def _chart(
     parts = [
         f'<svg viewBox="0 0 {size} {size + legend}" width="{size}" role="img" aria-label="{up} over {across}">',
         f'<rect x="{_MARGIN}" y="{_MARGIN / 2}" width="{_SIDE}" height="{_SIDE}" class="frame"/>',
-        _text(_MARGIN + _SIDE / 2, _SIDE + _MARGIN, across, "middle"),
+        _text(_MARGIN + _SIDE / 2, _SIDE + _MARGIN + 12, across, "middle"),
         f'<g transform="translate(12 {_SIDE / 2 + _MARGIN / 2}) rotate(-90)">{_text(0, 0, up, "middle")}</g>',
     ]
     for share in (0.0, 0.5, 1.0):

@@ -1,0 +1,130 @@
+"""The protocols as commands, on ten minutes of real records."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from vitalwire_cloud.evaluation.commands import app
+
+KEYS = ["protocol", "model", "data", "records", "seed", "metrics", "peers", "bar", "passed"]
+
+
+def evaluate(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def figures(path):
+    report = json.loads(path.read_bytes())
+    assert list(report) == KEYS
+    return report
+
+
+def test_a_shipped_model_is_scored_end_to_end_and_says_whom_it_learned_from(slices, tmp_path):
+    out = tmp_path / "p2.json"
+    said = evaluate("anomaly", "--data", slices / "beats", "--model", "shipped", "--json", out)
+    assert said.exit_code == 0, said.output
+    report = figures(out)
+    assert report["protocol"] == "inter-patient"
+    assert report["records"] == ["119", "209"]
+    assert "learned from" in report["model"]
+    assert "warning: the model learned from 2 of these patients" in said.output
+    assert report["metrics"]["auc_V"] > 0.99
+    assert report["metrics"]["detected_auc_V"] > 0.9
+    assert 0.9 < report["metrics"]["detected_coverage"] <= 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("anomaly", "--model", "shipped"),
+        ("int8", "--model", "nothing.vwm"),
+        ("calibration", "--model", "shipped"),
+        ("qrs",),
+        ("rhythm",),
+        ("anomaly", "--protocol", "beatgan"),
+    ],
+)
+def test_a_folder_without_records_is_wrong_use(words, tmp_path):
+    said = evaluate(*words, "--data", tmp_path)
+    assert said.exit_code == 2
+    assert "error: " in said.output
+
+
+def test_a_file_that_is_no_model_is_wrong_use(slices, tmp_path):
+    bad = tmp_path / "bad.vwm"
+    bad.write_bytes(b"no model at all")
+    said = evaluate("anomaly", "--data", slices / "beats", "--model", bad)
+    assert said.exit_code == 2
+    assert "is no model artifact" in said.output
+
+
+def test_below_the_bar_is_no_failure_of_the_command(slices, tmp_path):
+    out = tmp_path / "p6.json"
+    words = ("calibration", "--data", slices / "beats", "--model", "shipped", "--json", out)
+    said = evaluate(*words, "--budget", "0.5")
+    assert said.exit_code == 0, said.output
+    report = figures(out)
+    assert report["metrics"]["worst_budget_ratio"] <= 1
+    assert 0 < report["metrics"]["v_episode_se"] <= 1
+    assert report["metrics"]["low_per_patient_day"] >= 0
+
+
+def test_the_artifact_is_timed_and_weighed(slices, tmp_path):
+    out = tmp_path / "p8.json"
+    said = evaluate("int8", "--data", slices / "beats", "--model", "shipped", "--json", out)
+    assert said.exit_code == 0, said.output
+    report = figures(out)
+    assert 10_000 < report["metrics"]["bytes"] <= 180_000
+    assert 0 < report["metrics"]["p50_us"] <= report["metrics"]["p99_us"]
+    assert "d_auc" not in report["bar"]
+
+
+def test_detection_is_the_same_for_every_block_and_quotes_the_first_minutes(slices, tmp_path):
+    out = tmp_path / "p3.json"
+    said = evaluate("qrs", "--data", slices / "beats", "--json", out)
+    assert said.exit_code == 0, said.output
+    metrics = figures(out)["metrics"]
+    assert metrics["same_for_blocks"] == 1
+    assert metrics["f1"] > 99
+    assert metrics["first5_f1"] > 99
+    assert metrics["decision_ms_max"] <= 300
+
+
+def test_recorded_and_simulated_episodes_count_together(slices, recordings, tmp_path):
+    out = tmp_path / "p9.json"
+    words = ("--noise", recordings / "nstdb", "--repeats", "1", "--json", out)
+    said = evaluate("rhythm", "--data", slices / "flutter", *words)
+    assert said.exit_code == 0, said.output
+    metrics = figures(out)["metrics"]
+    assert metrics["vf_episodes"] >= 1
+    assert metrics["vf_se"] >= 0.9
+    assert metrics["asystole_se"] == 1
+    assert metrics["reaction_s_p99"] <= 10
+
+
+def test_windows_of_one_class_beat_the_floor_of_neighbours(slices, tmp_path):
+    out = tmp_path / "p1.json"
+    said = evaluate("anomaly", "--protocol", "beatgan", "--data", slices / "beats", "--json", out)
+    assert said.exit_code == 0, said.output
+    report = figures(out)
+    assert {"auc", "ap", "auc_context", "ap_context"} <= set(report["metrics"])
+    assert report["metrics"]["auc_context"] > 0.9
+    assert report["peers"]["5-NN on 30 components"]["auc"] > 0.9
+
+
+def test_every_protocol_stands_on_one_page_that_needs_nothing_else(slices, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "mitdb").symlink_to(slices / "beats")
+    only = "inter-patient,vitals,calibration"
+    report = tmp_path / "report"
+    said = evaluate("all", "--data", data, "--report", report, "--model", "shipped", "--only", only)
+    assert said.exit_code == 0, said.output
+    page = (report / "report.html").read_text()
+    for name in only.split(","):
+        assert f'<h2 id="{name}">' in page
+        figures(report / f"{name}.json")
+    assert "<polyline" in page
+    assert "Provenance" in page
+    assert not any(word in page for word in ("http://", "https://", "<script", "src="))
