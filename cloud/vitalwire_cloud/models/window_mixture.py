@@ -89,7 +89,7 @@ def chosen_form(windows: Floats, *, seed: int) -> Form:
 
 def distorted(windows: Floats, rng: np.random.Generator) -> NDArray[np.float64]:
     """One random distortion of each window (n, width): stretched about its middle, overlaid, or spliced."""
-    count, width = windows.shape
+    count, width = int(windows.shape[0]), int(windows.shape[1])
     out = np.empty((count, width))
     at = np.arange(width) - 0.44 * width
     kinds = rng.integers(3, size=count)
