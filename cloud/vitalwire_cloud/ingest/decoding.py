@@ -12,8 +12,10 @@ from vitalwire_cloud.store.interface import Item, Quarantined, SeriesKey
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code, ValueStatus
 from vitalwire_edge.wire.messages import (
+    MAX_EVIDENCE_SAMPLES,
     UNREADABLE,
     AlarmMessage,
+    BeatEvidence,
     BeatsMessage,
     DataMessage,
     DeviceBirth,
@@ -39,6 +41,9 @@ _INT64: Final = 2**63
 _MAX_NAME: Final = 128
 _MAX_ALARM_NAME: Final = 64
 _MAX_TEXT: Final = 2000
+_TAGS: Final = ("w", "v", "b", "m")
+_MAX_EVIDENCE_HZ: Final = 1000
+_MAX_EVIDENCE_UV: Final = 1_000_000
 _STREAM_OF: Final[dict[type, Stream]] = {
     WaveBlock: "ecg",
     VitalsMessage: "vitals",
@@ -145,19 +150,53 @@ def _check(message: Sequenced, latest_ns: int) -> NDArray[np.int16] | None:
             _clock(message.flags, latest_ns, *(beat.r_ns for beat in message.beats))
             for beat in message.beats:
                 _finite(beat.rr_ms, beat.amplitude_uv, beat.width_ms, beat.quality)
+        case ScoresMessage():
+            _scores(message, latest_ns)
         case AlarmMessage():
-            _counters(message.seq, message.onset_ns, message.at_ns)
-            _clock(message.flags, latest_ns, message.onset_ns, message.at_ns)
-            _finite(message.value, message.limit)
-            _text("alarm id", message.alarm_id, _MAX_ALARM_NAME)
-            _text("kind", message.kind, _MAX_ALARM_NAME)
-            _text("rule", message.rule, _MAX_NAME)
-            for text in (message.text, *message.notes):
-                _text("text", text, _MAX_TEXT)
+            _alarm(message, latest_ns)
     _counters(message.flags)
     if message.anchor is not None:
         _counters(message.anchor.mono_ns)
     return samples
+
+
+def _scores(message: ScoresMessage, latest_ns: int) -> None:
+    if not message.scores:
+        raise MessageError("scores without a score")
+    _counters(message.version)
+    _clock(message.flags, latest_ns, *(mark.r_ns for mark in message.scores))
+    _finite(message.threshold)
+    for mark in message.scores:
+        _finite(mark.score, mark.shape, mark.timing, mark.amplitude)
+
+
+def _alarm(message: AlarmMessage, latest_ns: int) -> None:
+    _counters(message.seq, message.onset_ns, message.at_ns)
+    _clock(message.flags, latest_ns, message.onset_ns, message.at_ns)
+    _finite(message.value, message.limit)
+    _text("alarm id", message.alarm_id, _MAX_ALARM_NAME)
+    _text("kind", message.kind, _MAX_ALARM_NAME)
+    _text("rule", message.rule, _MAX_NAME)
+    for text in (message.text, *message.notes):
+        _text("text", text, _MAX_TEXT)
+    if message.evidence is not None:
+        _evidence(message.evidence)
+
+
+def _evidence(seen: BeatEvidence) -> None:
+    """Two lines that can be drawn over each other."""
+    _counters(seen.r_ns, seen.version)
+    _finite(seen.score, seen.threshold, seen.shape, seen.timing, seen.amplitude)
+    length = len(seen.observed_uv)
+    if not 0 < length <= MAX_EVIDENCE_SAMPLES or len(seen.expected_uv) != length:
+        raise MessageError(
+            f"evidence of {length} observed and {len(seen.expected_uv)} expected samples: "
+            f"use as many of both, 1 to {MAX_EVIDENCE_SAMPLES}"
+        )
+    if not 0 < seen.rate_hz <= _MAX_EVIDENCE_HZ or not 0 <= seen.r_index < length:
+        raise MessageError(f"evidence at {seen.rate_hz} Hz with its R peak at {seen.r_index} of {length}")
+    if any(abs(sample) > _MAX_EVIDENCE_UV for sample in (*seen.observed_uv, *seen.expected_uv)):
+        raise MessageError(f"evidence with a sample beyond {_MAX_EVIDENCE_UV} uV")
 
 
 def _text(what: str, text: str, longest: int) -> None:
@@ -213,7 +252,7 @@ def _place(topic: Topic, payload: bytes) -> tuple[SeriesKey | None, int | None]:
             session, seq = (tree.get("session"), tree.get("seq")) if isinstance(tree, dict) else (None, None)
         else:
             tree = msgspec.msgpack.decode(payload)
-            if isinstance(tree, list) and len(tree) > 2 and tree[0] in {"w", "v", "b"}:
+            if isinstance(tree, list) and len(tree) > 2 and tree[0] in _TAGS:
                 session, seq = tree[1], tree[2]
     except UNREADABLE:
         return None, None

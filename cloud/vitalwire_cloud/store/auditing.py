@@ -15,12 +15,13 @@ _SAME_BOOT_NS: Final = 60_000_000_000
 numbers wrap around, and a wearable that was put back to factory state starts from 0 again."""
 
 
-def audit(connection: sqlite3.Connection) -> list[StreamAudit]:
-    """Every stream of the store, counted. Raises `StoreError` for a block that does not decode.
+WaveRow = tuple[str, str, int, int, int, int, int, int, int, int, int, bytes]
+"""Gateway, device, code, device boot, first sample, count, rate in mHz, start, end, stored (ns), codec, data."""
 
-    A `skip` names no channel: the samples given up of a device's `ecg` stream stand on its first channel.
-    """
-    found = [*_waves(connection), *_messages(connection)]
+
+def audit(connection: sqlite3.Connection) -> list[StreamAudit]:
+    """Every stream of the store, counted. Raises `StoreError` for a block that does not decode."""
+    found = [*count_waves(connection.execute(_WAVES)), *_messages(connection)]
     skipped = {
         (gateway, device, stream): int(samples)
         for gateway, device, stream, samples in connection.execute(
@@ -28,9 +29,18 @@ def audit(connection: sqlite3.Connection) -> list[StreamAudit]:
             " GROUP BY gateway, device, stream"
         )
     }
+    return with_skips(found, skipped)
+
+
+def with_skips(found: list[StreamAudit], skipped: dict[tuple[str, str, str], int]) -> list[StreamAudit]:
+    """Streams in a steady order, with the samples given up of each (gateway, device, stream).
+
+    A `skip` names no channel: the samples given up of a device's `ecg` stream stand on its first channel.
+    """
+    left = dict(skipped)
     audits: list[StreamAudit] = []
     for a in sorted(found, key=lambda a: (a.gateway, a.device, a.stream, a.code)):
-        given_up = skipped.pop((a.gateway, a.device, a.stream), 0)
+        given_up = left.pop((a.gateway, a.device, a.stream), 0)
         audits.append(
             StreamAudit(
                 a.gateway,
@@ -44,19 +54,21 @@ def audit(connection: sqlite3.Connection) -> list[StreamAudit]:
                 a.latency_ms,
             )
         )
-    audits += [
-        StreamAudit(g, d, stream, 0, 0, 0, 0, samples, []) for (g, d, stream), samples in skipped.items()
-    ]
+    audits += [StreamAudit(g, d, stream, 0, 0, 0, 0, samples, []) for (g, d, stream), samples in left.items()]
     return audits
 
 
-def _waves(connection: sqlite3.Connection) -> list[StreamAudit]:
+_WAVES: Final = (
+    "SELECT series.gateway, channel.device, code, device_boot, first_sample, count, rate_mhz, start_ns, end_ns,"
+    " stored_ns, codec, data FROM wave JOIN channel ON channel.id = channel JOIN series ON series.id = series"
+)
+
+
+def count_waves(rows: Iterable[WaveRow]) -> list[StreamAudit]:
+    """Waveform streams of stored blocks. Raises `StoreError` for a block that does not decode."""
     intervals: dict[tuple[str, str, int], list[tuple[int, int, int, int]]] = defaultdict(list)
     latency: dict[tuple[str, str, int], list[float]] = defaultdict(list)
-    for row in connection.execute(
-        "SELECT series.gateway, channel.device, code, device_boot, first_sample, count, rate_mhz, start_ns, end_ns,"
-        " stored_ns, codec, data FROM wave JOIN channel ON channel.id = channel JOIN series ON series.id = series"
-    ):
+    for row in rows:
         gateway, device, code, boot, first, count, rate_mhz, start_ns, end_ns, stored_ns, codec, data = row
         try:
             unpack(codec, data, count)
@@ -109,12 +121,18 @@ _REPEATED_BEATS: Final = (
     " GROUP BY gateway, beat.device"
 )
 
+_REPEATED_SCORES: Final = _REPEATED_BEATS.replace("beat", "score")
+
 
 def _messages(connection: sqlite3.Connection) -> list[StreamAudit]:
-    """Streams of messages; numbers and beats that stand in the store twice count as duplicated."""
+    """Streams of messages; numbers, beats and scores that stand in the store twice count as duplicated."""
     repeated = {
         (stream, gateway, device): int(count)
-        for stream, query in (("vitals", _REPEATED_NUMBERS), ("beat", _REPEATED_BEATS))
+        for stream, query in (
+            ("vitals", _REPEATED_NUMBERS),
+            ("beat", _REPEATED_BEATS),
+            ("score", _REPEATED_SCORES),
+        )
         for gateway, device, count in connection.execute(query)
     }
     latency: dict[tuple[str, str, str], list[float]] = defaultdict(list)

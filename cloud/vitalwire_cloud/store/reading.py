@@ -21,6 +21,7 @@ from vitalwire_cloud.store.interface import (
     StoreCounts,
     StoredAlarm,
     StoredBeat,
+    StoredScore,
     StoreError,
     StoreUnavailableError,
     StreamAudit,
@@ -181,6 +182,16 @@ class StoreReader:
             StoredBeat(r, rr, amplitude, width, quality, bool(wide))
             for r, rr, amplitude, width, quality, wide in rows
         ]
+
+    def scores(self, device: str, start_ns: int, end_ns: int) -> list[StoredScore]:
+        """Beat scores of [start_ns, end_ns) in order of time."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT r_ns, score, shape, timing, amplitude, threshold, model, version FROM score"
+                " JOIN scorer ON scorer.id = scorer WHERE device = ? AND r_ns >= ? AND r_ns < ? ORDER BY r_ns",
+                (device, start_ns, end_ns),
+            ).fetchall()
+        return [StoredScore(*row) for row in rows]
 
     def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
         """At most `limit` alarm messages behind position `after`, in order."""

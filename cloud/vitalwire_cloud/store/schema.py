@@ -13,7 +13,7 @@ from vitalwire_cloud.store.interface import StoreError
 APPLICATION_ID: Final = 0x76777374
 """`vwst`: tells our files from other SQLite files."""
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _VERSION_1: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -79,9 +79,18 @@ CREATE TABLE tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
 INSERT INTO meta VALUES ('store_id', lower(hex(randomblob(8))));
 """
 
+_SCORES: Final = """
+CREATE TABLE scorer (id INTEGER PRIMARY KEY, model TEXT NOT NULL, version INTEGER NOT NULL, UNIQUE (model, version));
+CREATE TABLE score (
+    device TEXT NOT NULL, r_ns INTEGER NOT NULL, series INTEGER NOT NULL, seq INTEGER NOT NULL,
+    place INTEGER NOT NULL, score REAL, shape REAL, timing REAL, amplitude REAL, threshold REAL NOT NULL,
+    scorer INTEGER NOT NULL, PRIMARY KEY (device, r_ns, series, seq, place)
+) WITHOUT ROWID;
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: Final[dict[int, Migration]] = {}
+MIGRATIONS: Final[dict[int, Migration]] = {1: lambda connection: _run(connection, _SCORES)}
 """Step from each version to the next one, run inside one transaction. Version 1 is the first."""
 
 
@@ -101,9 +110,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version == 0:
-            for statement in _VERSION_1.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+            _run(connection, _VERSION_1)
             version = 1
         while version < FORMAT_VERSION:
             MIGRATIONS[version](connection)
@@ -114,3 +121,10 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Every statement, inside the transaction that is open."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)

@@ -13,6 +13,7 @@ from vitalwire_edge.wire.messages import (
     AlarmMessage,
     Anchor,
     BeatsMessage,
+    ScoresMessage,
     Skip,
     VitalsMessage,
     WaveBlock,
@@ -22,7 +23,8 @@ from vitalwire_edge.wire.messages import (
 _MINUTE_NS: Final = 60_000_000_000
 _RECENT_BLOCKS: Final = 64
 _BEATS_CODE: Final = 0
-"""Channel code of beats in the table of conflicts."""
+_SCORES_CODE: Final = -1
+"""Channel codes of beats and of scores in the table of conflicts."""
 
 
 @dataclass(slots=True)
@@ -127,6 +129,10 @@ class BatchWriter:
                 newest_ns = max(beat.r_ns for beat in beats.beats)
                 self._message(series, item, newest_ns, beats.anchor, stored_ns)
                 return self._beats(series, item, beats)
+            case ScoresMessage() as scores:
+                newest_ns = max(score.r_ns for score in scores.scores)
+                self._message(series, item, newest_ns, scores.anchor, stored_ns)
+                return self._scores(series, item, scores)
             case AlarmMessage() as alarm:
                 self._message(series, item, alarm.at_ns, alarm.anchor, stored_ns)
                 self.connection.execute(
@@ -258,6 +264,30 @@ class BatchWriter:
                     beat.quality,
                     beat.wide,
                 ),
+            )
+        return conflicts
+
+    def _scores(self, series: _Series, item: Item, message: ScoresMessage) -> int:
+        conflicts = 0
+        self.connection.execute(
+            "INSERT OR IGNORE INTO scorer (model, version) VALUES (?, ?)", (message.model, message.version)
+        )
+        (scorer,) = self.connection.execute(
+            "SELECT id FROM scorer WHERE model = ? AND version = ?", (message.model, message.version)
+        ).fetchone()
+        for place, mark in enumerate(message.scores):
+            other = self.connection.execute(
+                "SELECT series, seq FROM score WHERE device = ? AND r_ns = ? LIMIT 1",
+                (item.device, mark.r_ns),
+            ).fetchone()
+            if other is not None:
+                channel = self._channel_of(item.device, _SCORES_CODE)
+                self._conflict(channel.id, mark.r_ns, series.id, item.seq, *other)
+                conflicts += 1
+            parts = (mark.score, mark.shape, mark.timing, mark.amplitude, message.threshold, scorer)
+            self.connection.execute(
+                "INSERT INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (item.device, mark.r_ns, series.id, item.seq, place, *parts),
             )
         return conflicts
 

@@ -9,6 +9,8 @@ from vitalwire_edge.wire.messages import (
     AlarmMessage,
     BeatMark,
     BeatsMessage,
+    ScoreMark,
+    ScoresMessage,
     Skip,
     VitalsMessage,
     VitalValue,
@@ -18,6 +20,7 @@ from vitalwire_edge.wire.messages import (
 T0 = 1_790_000_000_000_000_000
 SECOND_NS = 1_000_000_000
 FS_HZ = 250
+MODEL = "5a" * 32
 
 
 def item(message, stream: str, *, device: str = "w-1", gateway: str = "gw-1") -> Item:
@@ -56,6 +59,15 @@ def vitals(seq: int, value: float | None = 70.0, *, session: str = "s-1", time_n
 def beats(seq: int, *r_ns: int) -> Item:
     marks = tuple(BeatMark(at, None, 900.0, 90.0, 0.9, False) for at in r_ns)
     return item(BeatsMessage(session="s-1", seq=seq, flags=0, beats=marks), "beat")
+
+
+def scores(seq: int, r_ns: int, score: float | None = 3.5) -> Item:
+    parts = (1.0, 2.0, 0.5) if score is not None else ()
+    message = ScoresMessage(
+        session="s-1", seq=seq, flags=0, model=MODEL, version=2, threshold=4.0,
+        scores=(ScoreMark(r_ns, score, *parts),),
+    )  # fmt: skip
+    return item(message, "score")
 
 
 def alarm(
