@@ -77,7 +77,7 @@ class GatewayModels:
                 load=runtime.load,
                 build=build,
                 now=now,
-                shipped=tuple(path.read_bytes() for path in sorted(shipped.glob("*.vwm"))),
+                shipped=tuple(path.read_bytes() for path in sorted(shipped.glob("beat-*.vwm"))),
                 host=host,
             )
             self._updater = Updater(config, self._keeper, wake=wake)
