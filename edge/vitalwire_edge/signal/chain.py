@@ -127,7 +127,6 @@ class ChainOutput:
 class _Recent:
     position: float
     noise_ratio: float
-    reference_corr: float
 
 
 class EcgChain:
@@ -302,7 +301,7 @@ class EcgChain:
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
             )
         )
-        self._recent.append(_Recent(position, ratio, corr))
+        self._recent.append(_Recent(position, ratio))
         self._waiting.append((index, sample))
 
     def _take_window(self, out: ChainOutput) -> None:
@@ -344,7 +343,6 @@ class EcgChain:
             index = sqi.quality_index(
                 context,
                 noise_ratios=[b.noise_ratio for b in since],
-                correlations=[b.reference_corr for b in since],
                 since_beat_s=(end - since[-1].position) / ANALYSIS_HZ if since else nan,
             )
         out.seconds.append(
