@@ -1,0 +1,389 @@
+"""What InfluxDB cannot say: which messages are committed, in which order alarms came, what was set aside.
+
+Tables on SQLite or PostgreSQL. A batch runs in one transaction that ends after the server has its points, so whatever
+the ledger calls committed is stored, and workers that share a ledger take turns where their batches meet.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from vitalwire_cloud.store.influx.points import SeriesName
+from vitalwire_cloud.store.interface import Quarantined, SeriesKey, StoreError, StoreUnavailableError
+from vitalwire_cloud.store.ranges import RangeSet
+from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, encode_json
+
+FORMAT_VERSION: Final = 1
+_CHUNK: Final = 150
+_BUSY_TIMEOUT_S: Final = 30.0
+
+_metadata: Final = sa.MetaData()
+_BIG: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _text(key: str, *, primary: bool = False) -> "sa.Column[str]":
+    return sa.Column(key, sa.Text, primary_key=primary, nullable=False)
+
+
+def _number(key: str, *, primary: bool = False) -> "sa.Column[int]":
+    return sa.Column(key, sa.BigInteger, primary_key=primary, nullable=False, autoincrement=False)
+
+
+META: Final = sa.Table("meta", _metadata, _text("key", primary=True), _text("value"))
+SERIES: Final = sa.Table(
+    "series",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    _text("gateway"),
+    _text("device"),
+    _text("stream"),
+    _text("session"),
+    sa.UniqueConstraint("gateway", "device", "stream", "session"),
+)
+LEDGER: Final = sa.Table(
+    "ledger", _metadata, _number("series", primary=True), _number("first", primary=True), _number("last")
+)
+NEWEST: Final = sa.Table(
+    "newest",
+    _metadata,
+    _text("measurement", primary=True),
+    _text("device", primary=True),
+    _text("channel", primary=True),
+    _number("newest_ns"),
+)
+ALARM: Final = sa.Table(
+    "alarm",
+    _metadata,
+    _number("position", primary=True),
+    _number("series"),
+    _number("seq"),
+    _text("alarm_id"),
+    _number("at_ns"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _number("stored_ns"),
+    sa.UniqueConstraint("series", "seq"),
+)
+SKIP: Final = sa.Table(
+    "skip",
+    _metadata,
+    _number("series", primary=True),
+    _number("first", primary=True),
+    _number("last", primary=True),
+    _number("samples"),
+    _text("reason"),
+    _number("stored_ns"),
+)
+CONFLICT: Final = sa.Table(
+    "conflict",
+    _metadata,
+    _text("measurement", primary=True),
+    _text("channel", primary=True),
+    _number("time_ns", primary=True),
+    _number("series", primary=True),
+    _number("seq", primary=True),
+)
+QUARANTINE: Final = sa.Table(
+    "quarantine",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    _text("topic"),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    _text("reason"),
+    _number("received_ns"),
+    sa.Column("gateway", sa.Text),
+    sa.Column("device", sa.Text),
+    sa.Column("stream", sa.Text),
+    sa.Column("session", sa.Text),
+    sa.Column("seq", sa.BigInteger),
+)
+DEVICE: Final = sa.Table(
+    "device",
+    _metadata,
+    _text("device", primary=True),
+    _text("site"),
+    _text("gateway"),
+    sa.Column("birth", sa.LargeBinary, nullable=False),
+)
+TALLY: Final = sa.Table("tally", _metadata, _text("name", primary=True), _number("value"))
+
+
+class Ledger:
+    """The ledger at an SQLAlchemy URL; its tables are made if absent. Thread-safe.
+
+    Raises `StoreUnavailableError` when the database cannot be used, `StoreError` when it is of a newer format.
+    """
+
+    def __init__(self, url: str, *, quarantine_rows: int = 10_000) -> None:
+        self._quarantine_rows = quarantine_rows
+        try:
+            parsed = sa.make_url(url)
+            options: dict[str, Any] = {}
+            if parsed.get_backend_name() == "sqlite":
+                if parsed.database:
+                    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                options = {"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
+            self._writer = sa.create_engine(parsed, **options)
+            self._reader = sa.create_engine(parsed, **options).execution_options(isolation_level="AUTOCOMMIT")
+        except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+            raise StoreError(f"store.influxdb.ledger_url cannot be used: {error}") from error
+        self._shown = parsed.render_as_string(hide_password=True)
+        self.lite = parsed.get_backend_name() == "sqlite"
+        if self.lite:
+            sa.event.listen(self._writer, "connect", _durable)
+            sa.event.listen(self._writer, "begin", _begin_immediately)
+        with self._guarded(), self._writer.begin() as connection:
+            _metadata.create_all(connection)
+            self.add(connection, META, [{"key": "store_id", "value": secrets.token_hex(8)}])
+            self.add(connection, META, [{"key": "format", "value": str(FORMAT_VERSION)}])
+            found = connection.scalar(sa.select(META.c.value).where(META.c.key == "format"))
+            if int(found or 0) > FORMAT_VERSION:
+                raise StoreError(
+                    f"ledger {self._shown} has format {found}, this software reads up to {FORMAT_VERSION}: "
+                    "update vitalwire"
+                )
+
+    @contextmanager
+    def batch(self) -> Iterator["LedgerBatch"]:
+        """One transaction: committed on leaving, nothing of it kept when anything raises."""
+        with self._guarded(), self._writer.begin() as connection:
+            yield LedgerBatch(connection, self)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to look with."""
+        with self._guarded(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.IntegrityError, sa.exc.DataError, OverflowError) as error:
+            raise StoreError(f"ledger {self._shown} cannot hold a message: {error}") from error
+        except SQLAlchemyError as error:
+            raise StoreUnavailableError(
+                f"ledger {self._shown}: {str(error).splitlines()[0]}; start it, or correct store.influxdb.ledger_url"
+            ) from error
+
+    def add(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
+        """Insert rows that are not there yet; returns how many were new."""
+        if not rows:
+            return 0
+        insert = sqlite.insert if self.lite else postgresql.insert
+        return sum(
+            connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount for row in rows
+        )
+
+    @property
+    def quarantine_rows(self) -> int:
+        """How many messages are kept that were set aside."""
+        return self._quarantine_rows
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+class LedgerBatch:
+    """What one batch asks of the ledger and enters into it."""
+
+    def __init__(self, connection: sa.Connection, ledger: Ledger) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._ids: dict[SeriesKey, int] = {}
+        self._held: dict[SeriesKey, RangeSet] = {}
+        self._written: dict[SeriesKey, list[tuple[int, int]]] = {}
+
+    def open(self, keys: Iterable[SeriesKey]) -> None:
+        """Hold these series until the transaction ends, and learn what is committed of them."""
+        wanted = sorted(set(keys), key=_order)
+        columns = (SERIES.c.gateway, SERIES.c.device, SERIES.c.stream, SERIES.c.session)
+        for attempt in (1, 2):
+            missing = [key for key in wanted if key not in self._ids]
+            if attempt == 2:
+                self._ledger.add(self._connection, SERIES, [_row(key) for key in missing])
+            for part in _chunks(missing):
+                chosen = (
+                    sa.select(SERIES.c.id, *columns)
+                    .where(sa.tuple_(*columns).in_([_order(key) for key in part]))
+                    .order_by(SERIES.c.id)
+                    .with_for_update()
+                )
+                for row_id, gateway, device, stream, session in self._connection.execute(chosen):
+                    self._ids[SeriesKey(gateway, device, stream, session)] = row_id
+        by_id = {self._ids[key]: key for key in wanted}
+        ranges: dict[SeriesKey, list[tuple[int, int]]] = {key: [] for key in wanted}
+        for part_ids in _chunks(list(by_id)):
+            for series, first, last in self._connection.execute(
+                sa.select(LEDGER)
+                .where(LEDGER.c.series.in_(part_ids))
+                .order_by(LEDGER.c.series, LEDGER.c.first)
+            ):
+                ranges[by_id[series]].append((first, last))
+        for key, found in ranges.items():
+            self._held[key] = RangeSet(found)
+            self._written[key] = found
+
+    def held(self, key: SeriesKey) -> RangeSet:
+        """What is committed of an open series; what is added to it here is entered by `finish`."""
+        return self._held[key]
+
+    def newest(self, series: Iterable[SeriesName]) -> dict[SeriesName, int]:
+        """Up to where each series of the server was filled."""
+        wanted = sorted({(s.measurement, s.device, s.channel) for s in series})
+        columns = (NEWEST.c.measurement, NEWEST.c.device, NEWEST.c.channel)
+        found: dict[SeriesName, int] = {}
+        for part in _chunks(wanted):
+            chosen = sa.select(NEWEST).where(sa.tuple_(*columns).in_(part)).order_by(*columns)
+            for measurement, device, channel, newest_ns in self._connection.execute(chosen.with_for_update()):
+                found[SeriesName(measurement, device, channel)] = newest_ns
+        return found
+
+    def fill(self, newest: dict[SeriesName, int]) -> None:
+        """Remember up to where series are filled now."""
+        insert = sqlite.insert if self._ledger.lite else postgresql.insert
+        rows = [
+            {"measurement": s.measurement, "device": s.device, "channel": s.channel, "newest_ns": at}
+            for s, at in sorted(newest.items(), key=lambda each: str(each[0]))
+        ]
+        if rows:
+            statement = insert(NEWEST)
+            later = statement.on_conflict_do_update(
+                index_elements=list(NEWEST.primary_key),
+                set_={"newest_ns": statement.excluded.newest_ns},
+                where=statement.excluded.newest_ns > NEWEST.c.newest_ns,
+            )
+            self._connection.execute(later, rows)
+
+    def add_alarm(self, key: SeriesKey, message: AlarmMessage, stored_ns: int) -> None:
+        """Enter an alarm message at the next position."""
+        self._tally("alarm_position", 1)
+        position = self._connection.scalar(sa.select(TALLY.c.value).where(TALLY.c.name == "alarm_position"))
+        self._connection.execute(
+            ALARM.insert(),
+            {
+                "position": position,
+                "series": self._ids[key],
+                "seq": message.seq,
+                "alarm_id": message.alarm_id,
+                "at_ns": message.at_ns,
+                "body": encode_json(message),
+                "stored_ns": stored_ns,
+            },
+        )
+
+    def add_skip(self, key: SeriesKey, skip: Skip, stored_ns: int) -> bool:
+        """Enter what a gateway gave up; False when that was known."""
+        row = {
+            "series": self._ids[key],
+            "first": skip.first,
+            "last": skip.last,
+            "samples": skip.samples,
+            "reason": skip.reason,
+            "stored_ns": stored_ns,
+        }
+        self._held[key].add(skip.first, skip.last)
+        return self._ledger.add(self._connection, SKIP, [row]) == 1
+
+    def add_conflict(self, key: SeriesKey, seq: int, measurement: str, channel: str, time_ns: int) -> None:
+        """Count a message whose time others hold."""
+        row = {
+            "measurement": measurement,
+            "channel": channel,
+            "time_ns": time_ns,
+            "series": self._ids[key],
+            "seq": seq,
+        }
+        self._ledger.add(self._connection, CONFLICT, [row])
+
+    def set_aside(self, messages: list[Quarantined]) -> None:
+        """Keep messages that cannot be stored; the series of those whose place is known must be open."""
+        for message in messages:
+            key = message.series
+            place: dict[str, Any] = {} if key is None else _row(key)
+            if key is not None and message.seq is not None:
+                if message.seq in self._held[key]:
+                    continue
+                self._held[key].add(message.seq, message.seq)
+            self._connection.execute(
+                QUARANTINE.insert(),
+                {
+                    "topic": message.topic,
+                    "payload": message.payload,
+                    "reason": message.reason,
+                    "received_ns": message.received_ns,
+                    "seq": message.seq,
+                    **place,
+                },
+            )
+        if messages:
+            limit = sa.select(QUARANTINE.c.id).order_by(QUARANTINE.c.id.desc()).limit(1)
+            oldest_kept = limit.offset(self._ledger.quarantine_rows).scalar_subquery()
+            dropped = self._connection.execute(
+                QUARANTINE.delete().where(QUARANTINE.c.id <= oldest_kept)
+            ).rowcount
+            self._tally("quarantine_dropped", dropped)
+
+    def remember(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
+        """Keep the last birth of a device."""
+        self._connection.execute(DEVICE.delete().where(DEVICE.c.device == device))
+        self._connection.execute(
+            DEVICE.insert(), {"device": device, "site": site, "gateway": gateway, "birth": encode_json(birth)}
+        )
+
+    def finish(self, duplicates: int) -> None:
+        """Enter what is committed now."""
+        self._tally("duplicates", duplicates)
+        for key, held in self._held.items():
+            now, before = held.ranges(), self._written[key]
+            gone = [first for first, _ in set(before).difference(now)]
+            fresh = set(now).difference(before)
+            if gone:
+                self._connection.execute(
+                    LEDGER.delete().where(LEDGER.c.series == self._ids[key], LEDGER.c.first.in_(gone))
+                )
+            if fresh:
+                self._connection.execute(
+                    LEDGER.insert(),
+                    [{"series": self._ids[key], "first": first, "last": last} for first, last in fresh],
+                )
+
+    def _tally(self, name: str, by: int) -> None:
+        if not by:
+            return
+        insert = (sqlite.insert if self._ledger.lite else postgresql.insert)(TALLY)
+        self._connection.execute(
+            insert.on_conflict_do_update(
+                index_elements=[TALLY.c.name], set_={"value": TALLY.c.value + insert.excluded.value}
+            ),
+            {"name": name, "value": by},
+        )
+
+
+def _order(key: SeriesKey) -> tuple[str, str, str, str]:
+    return (key.gateway, key.device, key.stream, key.session)
+
+
+def _row(key: SeriesKey) -> dict[str, str]:
+    return {"gateway": key.gateway, "device": key.device, "stream": key.stream, "session": key.session}
+
+
+def _chunks(values: list[Any]) -> Iterable[list[Any]]:
+    return (values[at : at + _CHUNK] for at in range(0, len(values), _CHUNK))
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_immediately(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,373 @@
+"""The InfluxDB store: points on the server first, then the ledger says that they are committed.
+
+A batch that fails between the two leaves points that nobody counts. The gateway sends it again, the same points are
+written at the same times with the same fields, and nothing is there twice.
+"""
+
+# Queries are put together from `name` and `literal`, which quote, and from numbers.
+# ruff: noqa: S608
+
+import base64
+import threading
+import time
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from prometheus_client import Histogram
+
+from vitalwire_cloud.store.influx import auditing
+from vitalwire_cloud.store.influx import ledger as tables
+from vitalwire_cloud.store.influx.ledger import Ledger, LedgerBatch
+from vitalwire_cloud.store.influx.placing import MAX_MOVED_NS, place
+from vitalwire_cloud.store.influx.points import (
+    BEAT,
+    MINUTES,
+    SCORE,
+    STATUS,
+    VITALS,
+    WAVE,
+    Point,
+    channel_code,
+    channel_name,
+    points_of,
+)
+from vitalwire_cloud.store.influx.server import InfluxServer, ServerAddress, literal, name
+from vitalwire_cloud.store.interface import (
+    DeviceRecord,
+    Item,
+    Quarantined,
+    Rollup,
+    Segment,
+    SeriesKey,
+    StoreCounts,
+    StoredAlarm,
+    StoredBeat,
+    StoredScore,
+    StoreError,
+    StoreUnavailableError,
+    StreamAudit,
+    VitalPoint,
+    WriteResult,
+)
+from vitalwire_cloud.store.ranges import RangeSet
+from vitalwire_cloud.store.reading import MAX_BLOCK_NS, MAX_STRIP_NS
+from vitalwire_cloud.store.segments import Block, assemble
+from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, StreamCommit
+
+_MINUTE_NS: Final = 60_000_000_000
+_PROBE_EVERY_S: Final = 2.0
+_COUNTED: Final = frozenset({WAVE, VITALS, BEAT, SCORE})
+"""Measurements in which two points of one time are a conflict; alarms may well coincide."""
+
+_WRITE_S: Final = Histogram(
+    "vitalwire_influxdb_write_seconds",
+    "One batch from the ledger's lock to committed",
+    buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
+
+
+class InfluxStore:
+    """Store on an InfluxDB server (1.8 and later, 2.x with a database mapping, 3 Core), its ledger at an SQL URL.
+
+    Thread-safe; any number of processes may share both. Opening does not need the server: until it answers `ready`
+    says why not and `write` raises `StoreUnavailableError`.
+    """
+
+    def __init__(self, address: ServerAddress, ledger_url: str, *, quarantine_rows: int = 10_000) -> None:
+        self.server = InfluxServer(address)
+        self.ledger = Ledger(ledger_url, quarantine_rows=quarantine_rows)
+        self._lock = threading.Lock()
+        self._problem: str | None = None
+        self._probed_s = -_PROBE_EVERY_S
+
+    def write(self, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
+        """Store a batch and its ledger entries.
+
+        Raises `StoreUnavailableError` or `StoreError`: then nothing of it counts as stored.
+        """
+        with self._lock, _WRITE_S.time():
+            try:
+                with self.ledger.batch() as batch:
+                    result = self._write(batch, items, quarantined)
+            except StoreUnavailableError as error:
+                self._problem = str(error)
+                self._probed_s = time.monotonic()
+                raise
+            self._problem = None
+            return result
+
+    def _write(self, batch: LedgerBatch, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
+        result = WriteResult()
+        stored_ns = time.time_ns()
+        batch.open([i.series for i in items] + [q.series for q in quarantined if q.series is not None])
+        points: list[Point] = []
+        for item in items:
+            key, message = item.series, item.message
+            if isinstance(message, Skip):
+                new = batch.add_skip(key, message, stored_ns)
+            elif new := item.seq not in batch.held(key):
+                points += points_of(item, stored_ns)
+                if isinstance(message, AlarmMessage):
+                    batch.add_alarm(key, message, stored_ns)
+                batch.held(key).add(item.seq, item.seq)
+            if new:
+                result.stored.append(item)
+            else:
+                result.duplicates += 1
+        result.conflicts = self._place_and_send(batch, points)
+        batch.set_aside(quarantined)
+        batch.finish(result.duplicates)
+        return result
+
+    def _place_and_send(self, batch: LedgerBatch, points: list[Point]) -> int:
+        if not points:
+            return 0
+        newest = batch.newest({point.series for point in points})
+        placed = place(self.server, points, newest)
+        conflicts = 0
+        for each in placed:
+            point = each.point
+            newest[point.series] = max(newest.get(point.series, 0), point.end_ns, each.time_ns + 1)
+            if each.conflict and point.series.measurement in _COUNTED:
+                conflicts += 1
+                where = (point.series.measurement, point.series.channel, point.time_ns)
+                batch.add_conflict(point.item.series, point.item.seq, *where)
+        self.server.write([each.point.line(each.time_ns) for each in placed])
+        batch.fill(newest)
+        return conflicts
+
+    def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
+        """Remember a device and its channels from its birth. Raises as `write` does."""
+        with self.ledger.batch() as batch:
+            batch.remember(site, gateway, device, birth)
+
+    def committed(self, gateway: str, session: str) -> list[StreamCommit]:
+        """What is stored of every stream of a gateway's session."""
+        series = tables.SERIES.c
+        with self.ledger.reading() as connection:
+            rows = connection.execute(
+                sa.select(series.device, series.stream, tables.LEDGER.c.first, tables.LEDGER.c.last)
+                .join_from(tables.SERIES, tables.LEDGER, series.id == tables.LEDGER.c.series)
+                .where(series.gateway == gateway, series.session == session)
+                .order_by(series.device, series.stream, tables.LEDGER.c.first)
+            ).all()
+        sets: dict[tuple[str, str], RangeSet] = {}
+        for device, stream, first, last in rows:
+            sets.setdefault((device, stream), RangeSet()).add(first, last)
+        return [
+            msgspec.convert((device, stream, session, held.low_water(), held.above_low_water()), StreamCommit)
+            for (device, stream), held in sets.items()
+        ]
+
+    def devices(self) -> list[DeviceRecord]:
+        """Every device with its last birth, by site, gateway and name."""
+        with self.ledger.reading() as connection:
+            columns = tables.DEVICE.c
+            rows = connection.execute(
+                sa.select(columns.site, columns.gateway, columns.device, columns.birth)
+                .order_by(columns.site, columns.gateway, columns.device)
+            ).all()  # fmt: skip
+        return [
+            DeviceRecord(s, g, d, msgspec.json.decode(birth, type=DeviceBirth)) for s, g, d, birth in rows
+        ]
+
+    def strip(self, device: str, code: int, start_ns: int, end_ns: int) -> list[Segment]:
+        """Waveform of [start_ns, end_ns) in order of time, cut at gaps. Raises `StoreError` beyond an hour."""
+        if end_ns - start_ns > MAX_STRIP_NS:
+            raise StoreError(f"a strip of {(end_ns - start_ns) / 1e9:.0f} s: ask for at most 3600 s at once")
+        records = self.server.records(
+            'SELECT "boot","first","count","rate_mhz","scale","flags","codec","data","moved_ns"'
+            f" FROM {name(WAVE)} WHERE device = {literal(device)} AND channel = {literal(channel_name(code))}"
+            f" AND time > {start_ns - MAX_BLOCK_NS} AND time < {end_ns + MAX_MOVED_NS}"
+        )
+        blocks = [
+            Block(
+                r["time"] - (r["moved_ns"] or 0),
+                r["boot"],
+                r["first"],
+                r["count"],
+                r["rate_mhz"],
+                float(r["scale"]),
+                r["flags"],
+                r["codec"],
+                base64.b64decode(r["data"]),
+            )
+            for r in records
+        ]
+        return assemble(blocks, start_ns, end_ns)
+
+    def vitals(self, device: str, start_ns: int, end_ns: int) -> list[VitalPoint]:
+        """Numbers of [start_ns, end_ns) in order of time."""
+        found = []
+        for time_ns, record in self._marks(VITALS, device, start_ns, end_ns):
+            for key, status in record.items():
+                if key.endswith(STATUS) and status is not None:
+                    found.append(_number(time_ns, key.removesuffix(STATUS), record, status))
+        return sorted(found, key=lambda point: (point.time_ns, point.code))
+
+    def _marks(
+        self, measurement: str, device: str, start_ns: int, end_ns: int
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Points of [start_ns, end_ns) with the time they stand for."""
+        records = self.server.records(
+            f"SELECT * FROM {name(measurement)} WHERE device = {literal(device)}"
+            f" AND time >= {start_ns} AND time < {end_ns + MAX_MOVED_NS}"
+        )
+        timed = [(record["time"] - (record.get("moved_ns") or 0), record) for record in records]
+        return sorted(
+            ((at, record) for at, record in timed if start_ns <= at < end_ns), key=lambda each: each[0]
+        )
+
+    def _vital_fields(self) -> dict[str, str]:
+        """Fields of numbers that were ever stored, of any device, with their types."""
+        found = self.server.records(f"SHOW FIELD KEYS FROM {name(VITALS)}")
+        return {str(record["fieldKey"]): str(record["fieldType"]) for record in sorted(found, key=str)}
+
+    def latest_vitals(self, device: str) -> list[VitalPoint]:
+        """The newest number of each code."""
+        keys = self._vital_fields()
+        names = [key.removesuffix(STATUS) for key in keys if key.endswith(STATUS)]
+        statements = [
+            f"SELECT last({name(each + STATUS)}) AS status, "
+            + (f"{name(each)} AS value" if each in keys else '"seq" AS nothing')
+            + f', "moved_ns" FROM {name(VITALS)} WHERE device = {literal(device)}'
+            for each in names
+        ]
+        found = []
+        for each, answer in zip(names, self.server.query(statements) if statements else [], strict=True):
+            for table in answer:
+                for r in table.records():
+                    time_ns = r["time"] - (r.get("moved_ns") or 0)
+                    found.append(_number(time_ns, each, {each: r.get("value")}, r["status"]))
+        return sorted(found, key=lambda point: point.code)
+
+    def rollups(self, device: str, start_ns: int, end_ns: int) -> list[Rollup]:
+        """Minutes that begin in [start_ns, end_ns): counted from the numbers, or kept from before those expired."""
+        first_ns = -(-start_ns // _MINUTE_NS) * _MINUTE_NS
+        last_ns = -(-end_ns // _MINUTE_NS) * _MINUTE_NS
+        where = f"device = {literal(device)} AND time >= {first_ns} AND time < {last_ns}"
+        numbers = [key for key, kind in self._vital_fields().items() if kind == "float"]
+        statements = [
+            f"SELECT count({name(n)}) AS n, mean({name(n)}) AS mean, min({name(n)}) AS low, max({name(n)}) AS high"
+            f" FROM {name(VITALS)} WHERE {where} GROUP BY time(1m) fill(none)"
+            for n in numbers
+        ]
+        kept = f"SELECT n, mean, low, high, channel FROM {name(MINUTES)} WHERE {where}"
+        found: dict[tuple[int, int], Rollup] = {}
+        answers = self.server.query([kept, *statements])
+        for each, answer in zip(["", *numbers], answers, strict=True):
+            for table in answer:
+                for r in table.records():
+                    if r["n"]:
+                        code = channel_code(each or r["channel"])
+                        found[r["time"], code] = Rollup(
+                            r["time"], code, int(r["n"]), float(r["mean"]), float(r["low"]), float(r["high"])
+                        )
+        return [found[key] for key in sorted(found)]
+
+    def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
+        """Beats of [start_ns, end_ns) in order of time."""
+        return [
+            StoredBeat(
+                at,
+                r.get("rr_ms"),
+                r.get("amplitude_uv"),
+                r.get("width_ms"),
+                float(r["quality"]),
+                bool(r["wide"]),
+            )
+            for at, r in self._marks(BEAT, device, start_ns, end_ns)
+        ]
+
+    def scores(self, device: str, start_ns: int, end_ns: int) -> list[StoredScore]:
+        """Beat scores of [start_ns, end_ns) in order of time."""
+        return [
+            StoredScore(
+                at,
+                r.get("score"),
+                r.get("shape"),
+                r.get("timing"),
+                r.get("amplitude"),
+                float(r["threshold"]),
+                r["model"],
+                r["version"],
+            )
+            for at, r in self._marks(SCORE, device, start_ns, end_ns)
+        ]
+
+    def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
+        """At most `limit` alarm messages behind position `after`, in order."""
+        alarm, series = tables.ALARM.c, tables.SERIES.c
+        with self.ledger.reading() as connection:
+            rows = connection.execute(
+                sa.select(alarm.position, series.gateway, series.device, alarm.body, alarm.stored_ns)
+                .join_from(tables.ALARM, tables.SERIES, series.id == alarm.series)
+                .where(alarm.position > after)
+                .order_by(alarm.position)
+                .limit(limit)
+            ).all()
+        return [
+            StoredAlarm(position, gateway, device, msgspec.json.decode(body, type=AlarmMessage), stored_ns)
+            for position, gateway, device, body, stored_ns in rows
+        ]
+
+    def quarantine(self, limit: int) -> list[Quarantined]:
+        """The newest messages that were set aside, newest first."""
+        with self.ledger.reading() as connection:
+            rows = connection.execute(
+                sa.select(tables.QUARANTINE).order_by(tables.QUARANTINE.c.id.desc()).limit(limit)
+            ).all()
+        return [
+            Quarantined(
+                row.topic,
+                row.payload,
+                row.reason,
+                row.received_ns,
+                None if row.gateway is None else SeriesKey(row.gateway, row.device, row.stream, row.session),
+                row.seq,
+            )
+            for row in rows
+        ]
+
+    def counts(self) -> StoreCounts:
+        """Totals of what was not stored as it came."""
+        with self.ledger.reading() as connection:
+            tally = {row.name: int(row.value) for row in connection.execute(sa.select(tables.TALLY))}
+            conflicts = connection.scalar(sa.select(sa.func.count()).select_from(tables.CONFLICT)) or 0
+            held = connection.scalar(sa.select(sa.func.count()).select_from(tables.QUARANTINE)) or 0
+        dropped = tally.get("quarantine_dropped", 0)
+        return StoreCounts(conflicts, tally.get("duplicates", 0), held + dropped, dropped)
+
+    def identity(self) -> str:
+        """Random name of this store, drawn when its ledger was made."""
+        with self.ledger.reading() as connection:
+            found = connection.scalar(sa.select(tables.META.c.value).where(tables.META.c.key == "store_id"))
+        return str(found)
+
+    def audit(self) -> list[StreamAudit]:
+        """Read everything back, decode every block and count it."""
+        return auditing.audit(self.server, self.ledger)
+
+    def ready(self) -> str | None:
+        """None when a write would work now, else why not; the server is asked every few seconds at most."""
+        now = time.monotonic()
+        if now - self._probed_s >= _PROBE_EVERY_S:
+            self._probed_s = now
+            try:
+                self.server.check()
+            except StoreError as error:
+                self._problem = str(error)
+            else:
+                self._problem = None
+        return self._problem
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.server.close()
+        self.ledger.close()
+
+
+def _number(time_ns: int, channel: str, record: dict[str, Any], status: int) -> VitalPoint:
+    value = record.get(channel)
+    return VitalPoint(time_ns, channel_code(channel), None if value is None else float(value), int(status))
