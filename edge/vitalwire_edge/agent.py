@@ -21,11 +21,21 @@ from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
 from vitalwire_edge.signal import chain
-from vitalwire_edge.sources.inbox import Inbox, Source
-from vitalwire_edge.sources.tcp import TcpSource
+from vitalwire_edge.sources.build import build_sources
+from vitalwire_edge.sources.inbox import Inbox, SourceState
 from vitalwire_edge.spool.reader import SpoolReader
 from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.spool.spool import Spool, SpoolState
+from vitalwire_edge.status import (
+    AlarmBoard,
+    AlarmsView,
+    DeviceView,
+    LinkView,
+    ModelView,
+    SourceView,
+    SpoolView,
+    StatusPage,
+)
 from vitalwire_edge.wearable.device import Surroundings, Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wearable.patient import Baselines
@@ -86,27 +96,21 @@ class Agent:
             models=self.models,
         )
         self.inbox = Inbox()
-        self.sources: list[Source] = []
-        if config.sources.tcp.enabled:
-            tcp = config.sources.tcp
-            self.tcp = TcpSource(
-                tcp.host,
-                tcp.port,
-                self.inbox,
-                max_connections=tcp.max_connections,
-                idle_close_s=tcp.idle_close_s,
-            )
-            self.sources.append(self.tcp)
+        self.sources = build_sources(config.sources, self.inbox)
         self._open_alarms: dict[str, list[AlarmChange]] = {}
         for device, change in self.spool.open_alarms:
             self._open_alarms.setdefault(device, []).append(msgspec.msgpack.decode(change, type=AlarmChange))
+        self.board = AlarmBoard()
+        for device, changes in self._open_alarms.items():
+            for alarm in changes:
+                self.board.on_alarm(device, alarm)
         self._around = Surroundings(
             clock=self.clock,
             telemetry=config.telemetry,
             alarms=config.alarms,
             session=lambda: self.spool.session,
             put=self.spool.put,
-            on_alarm=self.announcer.on_alarm,
+            on_alarm=self._on_alarm,
             scoring=Scoring(self.models.slot, config.scoring, self.baselines)
             if config.scoring.enabled
             else None,
@@ -217,6 +221,37 @@ class Agent:
             "alarms_unconfirmed": float(self.announcer.waiting),
             "wearables_connected": float(sum(w.connected for w in list(self.door.wearables.values()))),
         }
+
+    def source_states(self) -> list[SourceState]:
+        """How every source stands."""
+        return [source.state() for source in self.sources]
+
+    def status(self) -> StatusPage:
+        """What the local status page shows."""
+        state = self.spool.state
+        now_ns = time.monotonic_ns()
+        return StatusPage(
+            site=self._config.site,
+            gateway=self._config.gateway,
+            software=importlib.metadata.version("vitalwire"),
+            at_ns=self.clock.now().utc_ns,
+            clock_synchronised=self.clock.synchronised,
+            problems=tuple(
+                p for p in (self.ready(), self.live(), self.models.state.problem) if p is not None
+            ),
+            link=LinkView(up=self.link.up, unconfirmed=self.link.unconfirmed),
+            spool=SpoolView(rows=state.rows, used_bytes=state.used_bytes, problem=state.problem),
+            model=ModelView.of(self.models.state),
+            alarms=AlarmsView(open=self.board.counts(), unconfirmed=self.announcer.waiting),
+            sources=tuple(SourceView.of(source) for source in self.source_states()),
+            devices=tuple(
+                DeviceView.of(wearable.status(now_ns)) for wearable in list(self.door.wearables.values())
+            ),
+        )
+
+    def _on_alarm(self, device: str, change: AlarmChange) -> None:
+        self.board.on_alarm(device, change)
+        self.announcer.on_alarm(device, change)
 
     def on_stored(self, _stored: list[tuple[Entry, int]]) -> None:
         """The spool has something new for the link."""

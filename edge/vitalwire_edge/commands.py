@@ -8,6 +8,7 @@ import structlog
 import typer
 from prometheus_client import REGISTRY
 
+from vitalwire_edge import status
 from vitalwire_edge.agent import Agent
 from vitalwire_edge.config import EdgeConfig, check
 from vitalwire_edge.process import config as layers
@@ -16,6 +17,7 @@ from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
+from vitalwire_edge.sources import commands as source_commands
 from vitalwire_edge.sources.inbox import SourceError
 from vitalwire_edge.spool.rows import SpoolError
 
@@ -28,9 +30,8 @@ _WRONG_USE = 2
 _LEVELS: dict[str, logs.Level] = {"debug": "debug", "info": "info", "warning": "warning", "error": "error"}
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `run` a sub-command although it is the only one."""
+app.command()(source_commands.sources)
+app.command()(source_commands.scan)
 
 
 @app.command(
@@ -58,6 +59,13 @@ def run(
     counters: Annotated[
         Path | None, typer.Option(help="Write what was accepted, dropped and sent here every second.")
     ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            help="Replay this recording (WFDB, EDF or CSV); marks all of this gateway as simulated."
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="The device name of the replay.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM."""
@@ -72,6 +80,7 @@ def run(
         "health.port": health_port,
         **_address("--broker", "mqtt", broker),
         **_address("--listen", "sources.tcp", listen),
+        **source_commands.replay_flags(file, device),
     }
     settings = layers.load(EdgeConfig, path=config, env_prefix="VITALWIRE_EDGE", flags=flags)
     check(settings)
@@ -86,7 +95,13 @@ def run(
             if settings.health.enabled:
                 health = settings.health
                 try:
-                    server = HealthServer(health.host, health.port, ready=agent.ready, live=agent.live)
+                    server = HealthServer(
+                        health.host,
+                        health.port,
+                        ready=agent.ready,
+                        live=agent.live,
+                        pages=status.pages(agent.status),
+                    )
                 except OSError as error:
                     raise SourceError(
                         f"cannot answer probes on {health.host}:{health.port} ({error.strerror}): "

@@ -8,6 +8,7 @@ import msgspec
 from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.sources.config import SourcesConfig, check_sources
 from vitalwire_edge.wire.topics import TopicError, identifier
 
 KEY_BYTES = 32
@@ -59,22 +60,6 @@ class SpoolConfig(Section, frozen=True):
     commit_rows: int = 200
     pending_rows: int = 5000
     """Rows that may wait in memory for a commit; beyond that the oldest waveform is dropped and counted."""
-
-
-class TcpConfig(Section, frozen=True):
-    """Where wearables connect. Loopback unless somebody decides otherwise."""
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = 7400
-    max_connections: int = 64
-    idle_close_s: float = 30.0
-
-
-class SourcesConfig(Section, frozen=True):
-    """Where frames come from."""
-
-    tcp: TcpConfig = TcpConfig()
 
 
 class ClockConfig(Section, frozen=True):
@@ -170,6 +155,12 @@ def check(config: EdgeConfig) -> None:
     if config.mqtt.keepalive_s < 1:
         raise ConfigError(
             f"mqtt.keepalive_s = {config.mqtt.keepalive_s}: without it a dead link is never noticed"
+        )
+    check_sources(config.sources)
+    if config.sources.file.enabled and not config.telemetry.simulated:
+        raise ConfigError(
+            "sources.file replays a recording, and telemetry.simulated is not set: what is replayed must never be "
+            "taken for a patient; set telemetry.simulated = true, on a gateway that carries no patient"
         )
     if config.key_file is None:
         raise ConfigError("key_file is not set: name the file with this gateway's 32-byte key in hexadecimal")

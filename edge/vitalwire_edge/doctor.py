@@ -28,6 +28,10 @@ def doctor(
     tls_certificate: Annotated[Path | None, typer.Option(help="This gateway's own certificate.")] = None,
     spool: Annotated[Path | None, typer.Option(help="Spool file of the gateway.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Data folder of the cloud service.")] = None,
+    edge_config: Annotated[
+        Path | None, typer.Option(help="TOML file of the gateway, for its sources.")
+    ] = None,
+    cloud_config: Annotated[Path | None, typer.Option(help="TOML file of the cloud service.")] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
@@ -38,6 +42,8 @@ def doctor(
         tls_certificate=tls_certificate,
         spool=spool,
         data_dir=data_dir,
+        edge_config=edge_config,
+        cloud_config=cloud_config,
     )
     findings = list(examine(subject))
     verdicts = Counter(finding.verdict for finding in findings)

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from vitalwire_edge.ota.gateway import ModelState
+from vitalwire_edge.sources.inbox import SourceState
 from vitalwire_edge.spool.rows import Accepted
 from vitalwire_edge.spool.spool import SpoolState
 
@@ -92,6 +93,9 @@ class Reported(Protocol):
     def gauges(self) -> dict[str, float]:
         """Present states, by name."""
 
+    def source_states(self) -> list[SourceState]:
+        """How every source stands."""
+
 
 class EdgeCollector(Collector):
     """Turns the agent's own counters into Prometheus metrics when they are asked for."""
@@ -122,5 +126,21 @@ class EdgeCollector(Collector):
         state = self._agent.spool_state()
         yield GaugeMetricFamily("vitalwire_edge_spool_rows", "Rows not committed", value=state.rows)
         yield GaugeMetricFamily("vitalwire_edge_spool_bytes", "Bytes in use", value=state.used_bytes)
+        yield from _sources(self._agent.source_states())
         for name, value in self._agent.gauges().items():
             yield GaugeMetricFamily(f"vitalwire_edge_{name}", name.replace("_", " "), value=value)
+
+
+def _sources(states: list[SourceState]) -> Iterator[Metric]:
+    labels = ("source", "where")
+    works = GaugeMetricFamily("vitalwire_edge_source_up", "1 while the source works", labels=labels)
+    connected = GaugeMetricFamily("vitalwire_edge_source_connected", "Wearables on it", labels=labels)
+    events = CounterMetricFamily(
+        "vitalwire_edge_source_events", "What the source counted", labels=(*labels, "event")
+    )
+    for state in states:
+        works.add_metric((state.kind, state.where), float(state.problem is None))
+        connected.add_metric((state.kind, state.where), float(state.connected))
+        for event, count in state.counters.items():
+            events.add_metric((state.kind, state.where, event), count)
+    yield from (works, connected, events)

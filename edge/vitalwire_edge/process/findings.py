@@ -27,6 +27,8 @@ class Subject:
     tls_certificate: Path | None = None
     spool: Path | None = None
     data_dir: Path | None = None
+    edge_config: Path | None = None
+    cloud_config: Path | None = None
 
 
 Check = Callable[[Subject], Iterable[Finding]]

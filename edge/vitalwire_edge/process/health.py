@@ -1,16 +1,22 @@
-"""`/healthz`, `/readyz` and `/metrics` of a process that serves nothing else over HTTP."""
+"""`/healthz`, `/readyz`, `/metrics`, and what pages a process has beside them, where it serves no other HTTP."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
 Probe = Callable[[], str | None]
 """None when all is well, else the reason why not."""
+
+Page = Callable[[], tuple[str, bytes]]
+"""Content type and body."""
+
+_ONLY_ITSELF: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+"""No page here loads anything, runs anything or is shown inside another."""
 
 
 class HealthServer:
@@ -20,9 +26,16 @@ class HealthServer:
     """
 
     def __init__(
-        self, host: str, port: int, *, ready: Probe, live: Probe, registry: CollectorRegistry = REGISTRY
+        self,
+        host: str,
+        port: int,
+        *,
+        ready: Probe,
+        live: Probe,
+        pages: Mapping[str, Page] | None = None,
+        registry: CollectorRegistry = REGISTRY,
     ) -> None:
-        handler = _handler({"/healthz": live, "/readyz": ready}, registry)
+        handler = _handler({"/healthz": live, "/readyz": ready}, dict(pages or {}), registry)
         self._server = ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
@@ -45,7 +58,9 @@ class HealthServer:
         self._thread.join()
 
 
-def _handler(probes: dict[str, Probe], registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    probes: dict[str, Probe], pages: dict[str, Page], registry: CollectorRegistry
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0
 
@@ -56,6 +71,8 @@ def _handler(probes: dict[str, Probe], registry: CollectorRegistry) -> type[Base
                 problem = probes[self.path]()
                 status = HTTPStatus.OK if problem is None else HTTPStatus.SERVICE_UNAVAILABLE
                 self._answer(status, "text/plain; charset=utf-8", f"{problem or 'ok'}\n".encode())
+            elif self.path in pages:
+                self._answer(HTTPStatus.OK, *pages[self.path]())
             else:
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"not found\n")
 
@@ -63,6 +80,9 @@ def _handler(probes: dict[str, Probe], registry: CollectorRegistry) -> type[Base
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Content-Security-Policy", _ONLY_ITSELF)
             self.end_headers()
             self.wfile.write(body)
 

@@ -1,4 +1,4 @@
-"""Configuration of the sources beside TCP: each is off until it is enabled, an unknown key is an error."""
+"""Configuration of the sources: all but TCP are off until they are enabled, an unknown key is an error."""
 
 import re
 from collections import Counter
@@ -17,6 +17,16 @@ _ADDRESS: Final = re.compile(
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the configuration."""
+
+
+class TcpConfig(_Section, frozen=True):
+    """Where wearables connect. Loopback unless somebody decides otherwise."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 7400
+    max_connections: int = 64
+    idle_close_s: float = 30.0
 
 
 class BlePeripheral(_Section, frozen=True):
@@ -58,31 +68,44 @@ class SerialConfig(_Section, frozen=True):
 
 
 class FileConfig(_Section, frozen=True):
-    """A recording replayed as wearable `device`: a WFDB record, EDF or CSV file, at `speed` times real time."""
+    """A recording replayed as wearable `device`: a WFDB record, EDF or CSV file."""
 
     enabled: bool = False
     record: str | None = None
     device: str = "replay"
     channel: str | None = None
-    speed: float = 1.0
     loop: bool = False
 
 
-def check_sources(ble: BleConfig, serial: SerialConfig, file: FileConfig) -> None:
+class SourcesConfig(_Section, frozen=True):
+    """Where frames come from."""
+
+    tcp: TcpConfig = TcpConfig()
+    ble: BleConfig = BleConfig()
+    serial: SerialConfig = SerialConfig()
+    file: FileConfig = FileConfig()
+
+
+def check_sources(config: SourcesConfig) -> None:
     """Raise `ConfigError` for values that the types allow and the sources cannot use."""
-    if ble.enabled:
-        _check_ble(ble)
-    if serial.enabled and not serial.ports:
+    if config.ble.enabled:
+        _check_ble(config.ble)
+    if config.serial.enabled:
+        _check_serial(config.serial)
+    if config.file.enabled:
+        if config.file.record is None:
+            raise ConfigError("sources.file.record is not set: name a WFDB record, an EDF or a CSV file")
+        _device("sources.file.device", config.file.device)
+    listed = [p.device for p in config.ble.devices] if config.ble.enabled else []
+    _once("device", [*listed, *([config.file.device] if config.file.enabled else [])])
+
+
+def _check_serial(serial: SerialConfig) -> None:
+    if not serial.ports:
         raise ConfigError('sources.serial.ports is empty: name the lines, e.g. ["/dev/ttyUSB0"]')
-    if serial.enabled and serial.baud <= 0:
+    if serial.baud <= 0:
         raise ConfigError(f"sources.serial.baud = {serial.baud}: use a rate such as 115200")
     _once("sources.serial.ports", serial.ports)
-    if file.enabled:
-        if file.record is None:
-            raise ConfigError("sources.file.record is not set: name a WFDB record, an EDF or a CSV file")
-        if not 0 < file.speed <= 100:
-            raise ConfigError(f"sources.file.speed = {file.speed}: use more than 0 and at most 100")
-        _device("sources.file.device", file.device)
 
 
 def _check_ble(ble: BleConfig) -> None:
@@ -98,7 +121,6 @@ def _check_ble(ble: BleConfig) -> None:
             )
         _device("sources.ble.devices device", peripheral.device)
     _once("sources.ble.devices address", (p.address.lower() for p in ble.devices))
-    _once("sources.ble.devices device", (p.device for p in ble.devices))
 
 
 def _device(key: str, name: str) -> None:
