@@ -11,7 +11,8 @@ from vitalwire_cloud import proof
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.service import ServiceError, serve
 from vitalwire_cloud.store.interface import StoreError
-from vitalwire_cloud.store.reading import StoreReader
+from vitalwire_cloud.store.opening import open_reader
+from vitalwire_cloud.worker import work
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.process import logs
 from vitalwire_edge.process.config import ConfigError
@@ -23,7 +24,16 @@ app = typer.Typer(no_args_is_help=True, help="The cloud service: ingest, store, 
 quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
 app.add_typer(quarantine_app, name="quarantine")
 
-_DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the service's data.", metavar="DIR")]
+_DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the service's data.", metavar="DIR")
+]
+_Config = Annotated[Path | None, typer.Option(help="TOML file.", metavar="FILE")]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="One setting, e.g. store.backend=influxdb; may be repeated.", metavar="KEY=VALUE"
+    ),
+]
 
 
 @app.command(
@@ -31,31 +41,29 @@ _DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the servic
 )
 def run(
     *,
-    config: Annotated[Path | None, typer.Option(help="TOML file.", metavar="FILE")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="One setting, e.g. alerts.escalate_after_s=60; may be repeated.",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
+    config: _Config = None,
+    settings: _Settings = None,
     broker: Annotated[str | None, typer.Option(help="Broker to read from.", metavar="HOST:PORT")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for store and alarms.", metavar="DIR")] = None,
     web: Annotated[str | None, typer.Option(help="Where the page listens.", metavar="HOST:PORT")] = None,
     keys_dir: Annotated[
         Path | None, typer.Option(help="Folder with <gateway>.key files.", metavar="DIR")
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(help="all, or ingest for a further worker on a shared store.", metavar="ROLE"),
+    ] = None,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM; what is queued is stored first."""
     flags = layers.pairs_of(settings or [])
     flags |= {"data_dir": _text(data_dir), "keys_dir": _text(keys_dir)}
+    flags["role"] = role if role is not None else flags.get("role")
     flags |= _address("--broker", broker, "mqtt") | _address("--web", web, "web")
     loaded = layers.load(CloudConfig, path=config, env_prefix=ENV_PREFIX, flags=flags)
     logs.setup("cloud", level=loaded.log_level)
     stop = stop_on_signals()
     try:
-        serve(loaded, stop)
+        (work if loaded.role == "ingest" else serve)(loaded, stop)
     except (ServiceError, StoreError) as error:
         _fail(error)
 
@@ -63,13 +71,20 @@ def run(
 @app.command(epilog="Example: vitalwire cloud audit --data-dir ./data --json > audit.json")
 def audit(
     *,
-    data_dir: _DataDir,
+    data_dir: _DataDir = None,
+    config: _Config = None,
+    settings: _Settings = None,
     as_json: bool = typer.Option(False, "--json", help="Machine-readable, with every alarm."),
     values: bool = typer.Option(False, "--values", help="With --json: the latency of every single message."),
 ) -> None:
     """Read the store back, decode every block and count. Works beside a running service and after a killed one."""
     try:
-        found = proof.gather(data_dir, with_values=values)
+        chosen = _chosen(config, settings, data_dir)
+        reader = open_reader(chosen)
+        try:
+            found = proof.gather(reader, chosen.data / "desk.sqlite", with_values=values)
+        finally:
+            reader.close()
     except StoreError as error:
         _fail(error)
         return
@@ -94,15 +109,19 @@ def audit(
 )
 def quarantine_list(
     *,
-    data_dir: _DataDir,
+    data_dir: _DataDir = None,
+    config: _Config = None,
+    settings: _Settings = None,
     limit: int = typer.Option(50, min=1, max=10_000, help="How many, newest first."),
     as_json: bool = typer.Option(False, "--json", help="Machine-readable, with the payloads in base64."),
 ) -> None:
     """Show what was set aside, and why."""
     try:
-        reader = StoreReader(data_dir)
-        found = reader.quarantine(limit)
-        reader.close()
+        reader = open_reader(_chosen(config, settings, data_dir))
+        try:
+            found = reader.quarantine(limit)
+        finally:
+            reader.close()
     except StoreError as error:
         _fail(error)
         return
@@ -115,6 +134,12 @@ def quarantine_list(
             f"{message.received_ns} {message.topic}{place} ({len(message.payload)} bytes): {message.reason}"
         )
     typer.echo(f"{len(found)} shown")
+
+
+def _chosen(config: Path | None, settings: list[str] | None, data_dir: Path | None) -> CloudConfig:
+    """The service's configuration, as `run` would see it. Raises `ConfigError`."""
+    flags = layers.pairs_of(settings or []) | {"data_dir": _text(data_dir)}
+    return layers.load(CloudConfig, path=config, env_prefix=ENV_PREFIX, flags=flags)
 
 
 def _fail(error: Exception) -> None:

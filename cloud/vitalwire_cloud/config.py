@@ -1,7 +1,7 @@
 """Configuration of the cloud service: `vitalwire cloud run --config cloud.toml`, environment `VITALWIRE_CLOUD_*`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -45,11 +45,28 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_future_s: Seconds = 86_400.0
 
 
-class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The embedded store lives in `data_dir`. `max_bytes` caps its file."""
+class InfluxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An InfluxDB server. `bucket` is the database on 1.x and 3; on 2.x it needs a database mapping of the same name.
 
+    `ledger_url` is any SQLAlchemy URL of SQLite or PostgreSQL, by default an SQLite file in `data_dir`; services that
+    store together must name the same one.
+    """
+
+    url: str = "http://127.0.0.1:8086"
+    bucket: str = "vitalwire"
+    org: str = ""
+    token_file: str | None = None
+    timeout_s: Seconds = 10.0
+    ledger_url: str | None = None
+
+
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where samples are kept. The embedded store lives in `data_dir`, `max_bytes` caps its file."""
+
+    backend: Literal["embedded", "influxdb"] = "embedded"
     max_bytes: Annotated[int, msgspec.Meta(ge=1_048_576)] | None = None
     quarantine_rows: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    influxdb: InfluxConfig = InfluxConfig()
 
 
 class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,8 +87,12 @@ class WebConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole service. `site` None serves every site of the broker."""
+    """The whole service. `site` None serves every site of the broker.
 
+    `role` ingest is a further worker beside a service that runs in full, on a store that both share.
+    """
+
+    role: Literal["all", "ingest"] = "all"
     site: str | None = None
     data_dir: str = "vitalwire-data"
     keys_dir: str | None = None

@@ -7,7 +7,7 @@ import numpy as np
 
 from vitalwire_cloud.alerts.alarm import Alarm
 from vitalwire_cloud.alerts.ledger import AlarmLedger
-from vitalwire_cloud.store.reading import StoreReader
+from vitalwire_cloud.store.interface import StoreReading
 
 
 class Latency(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,35 +44,30 @@ class Proof(msgspec.Struct, frozen=True):
     quarantined: int
 
 
-def gather(data_dir: Path, *, with_values: bool) -> Proof:
-    """Read `data_dir` without changing it. Raises `StoreError`."""
-    reader = StoreReader(data_dir)
-    try:
-        streams = [
-            StreamProof(
-                each.gateway,
-                each.device,
-                each.stream,
-                each.code,
-                each.messages,
-                each.samples,
-                each.duplicated,
-                each.skipped,
-                _latency(each.latency_ms, with_values),
-            )
-            for each in reader.audit()
-        ]
-        counts = reader.counts()
-    finally:
-        reader.close()
+def gather(reader: StoreReading, desk: Path, *, with_values: bool) -> Proof:
+    """Read a store, and the desk's alarms in the SQLite file `desk`, without changing them. Raises `StoreError`."""
+    streams = [
+        StreamProof(
+            each.gateway,
+            each.device,
+            each.stream,
+            each.code,
+            each.messages,
+            each.samples,
+            each.duplicated,
+            each.skipped,
+            _latency(each.latency_ms, with_values),
+        )
+        for each in reader.audit()
+    ]
+    counts = reader.counts()
     alarm_messages = sum(stream.messages for stream in streams if stream.stream == "alarm")
     return Proof(
-        streams, _alarms(data_dir), alarm_messages, counts.conflicts, counts.duplicates, counts.quarantined
+        streams, _alarms(desk), alarm_messages, counts.conflicts, counts.duplicates, counts.quarantined
     )
 
 
-def _alarms(data_dir: Path) -> list[Alarm]:
-    file = data_dir / "desk.sqlite"
+def _alarms(file: Path) -> list[Alarm]:
     if not file.is_file():
         return []
     ledger = AlarmLedger(f"sqlite:///{file.absolute()}", read_only=True)

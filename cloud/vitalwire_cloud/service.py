@@ -21,7 +21,8 @@ from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import AlarmEvent, LiveHub
 from vitalwire_cloud.registry.desk import ModelDesk
 from vitalwire_cloud.registry.ledger import RegistryError, open_ledger
-from vitalwire_cloud.store.embedded import EmbeddedStore
+from vitalwire_cloud.store.interface import Store
+from vitalwire_cloud.store.opening import open_store
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
 from vitalwire_cloud.web.app import create_app
 from vitalwire_edge.inference.keys import KeyFileError, Signer
@@ -44,7 +45,7 @@ class Running:
 
     site: str
     version: str
-    store: EmbeddedStore
+    store: Store
     desk: AlarmDesk
     hub: LiveHub
     link: BrokerLink
@@ -72,9 +73,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
 
     Raises `StoreError` when the store cannot be opened and `ConfigError` for secrets that cannot be read.
     """
-    store = EmbeddedStore(
-        config.data, max_bytes=config.store.max_bytes, quarantine_rows=config.store.quarantine_rows
-    )
+    store = open_store(config)
     hub = LiveHub()
     try:
         desk = AlarmDesk(

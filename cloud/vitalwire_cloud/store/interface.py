@@ -190,18 +190,8 @@ class StoreCounts:
     quarantine_dropped: int
 
 
-class Store(Protocol):
-    """A time-series store with a ledger. Thread-safe. `write` is atomic and durable when it returns.
-
-    A second message with a known (device, stream, session, seq) changes nothing. A different sequence that holds
-    samples at an existing time of the same channel is a conflict: kept and counted, never an overwrite.
-    """
-
-    def write(self, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
-        """Store a batch and its ledger entries. Raises `StoreUnavailableError` with nothing written."""
-
-    def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
-        """Remember a device and its channels from its birth."""
+class StoreReading(Protocol):
+    """What can be asked of a store, also beside the service that writes it. Thread-safe."""
 
     def committed(self, gateway: str, session: str) -> list[StreamCommit]:
         """What is stored of every stream of a gateway's session."""
@@ -242,8 +232,22 @@ class Store(Protocol):
     def audit(self) -> list[StreamAudit]:
         """Read everything back and count it, for the proof that nothing was lost or stored twice."""
 
-    def ready(self) -> str | None:
-        """None when a write would work now, else why not."""
-
     def close(self) -> None:
         """Flush and let go of the files."""
+
+
+class Store(StoreReading, Protocol):
+    """A time-series store with a ledger. Thread-safe. `write` is atomic and durable when it returns.
+
+    A second message with a known (device, stream, session, seq) changes nothing. A different sequence that holds
+    samples at an existing time of the same channel is a conflict: kept and counted, never an overwrite.
+    """
+
+    def write(self, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
+        """Store a batch and its ledger entries. Raises `StoreUnavailableError` with nothing written."""
+
+    def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
+        """Remember a device and its channels from its birth."""
+
+    def ready(self) -> str | None:
+        """None when a write would work now, else why not."""

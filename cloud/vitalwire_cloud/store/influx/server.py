@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import urllib3
@@ -19,8 +19,7 @@ from vitalwire_cloud.store.interface import StoreError, StoreUnavailableError
 _STATEMENTS_AT_ONCE: Final = 50
 _RETRIED: Final = frozenset({408, 429})
 _SHORT: Final = 300
-# The client declares its constants as an enumeration without values.
-_NANOSECONDS: Any = WritePrecision.NS
+_NANOSECONDS: Final = cast("Any", WritePrecision.NS)  # the client declares its constants without values
 
 Generation = Literal[1, 2, 3]
 
@@ -102,9 +101,7 @@ class InfluxServer:
         if not body:
             return
         try:
-            self._writer.write(
-                self._address.bucket, self._address.org, body, write_precision=WritePrecision.NS
-            )
+            self._writer.write(self._address.bucket, self._address.org, body, _NANOSECONDS)
         except ApiException as error:
             raise self._refusal(error.status or 0, _words(error.body)) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
