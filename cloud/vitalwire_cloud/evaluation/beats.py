@@ -18,6 +18,7 @@ from vitalwire_cloud.train.dataset import Patient
 from vitalwire_cloud.train.fit_beat import BeatModel, fit
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.inference.level import relative
 from vitalwire_edge.inference.score import Scoring, Views
 
 FOLDS: Final = 5
@@ -66,9 +67,14 @@ def float_scorer(model: BeatModel) -> Scorer:
     def score(patient: Patient) -> Columns:
         outputs = model.run(patient)
         views = scoring.views(patient.beat, patient.context, (outputs[0], outputs[1], outputs[2], outputs[3]))
-        return {each.name: getattr(views, each.name) for each in fields(Views)}
+        return columns(views)
 
     return score
+
+
+def columns(views: Views) -> Columns:
+    """Views of a patient's beats in order of time; of the score, half of the patient's own level is taken off."""
+    return {each.name: getattr(views, each.name) for each in fields(Views)} | {SCORE: relative(views.score)}
 
 
 def gateway_scorer(scorer: BeatScorer) -> Scorer:
@@ -77,7 +83,7 @@ def gateway_scorer(scorer: BeatScorer) -> Scorer:
     def score(patient: Patient) -> Columns:
         given = zip(patient.sample, patient.beat, patient.reference, patient.context, strict=True)
         said = [scorer.score(BeatInput(int(at), beat, own, context, 1.0)) for at, beat, own, context in given]
-        return {SCORE: np.array([np.nan if one is None else one.score for one in said])}
+        return {SCORE: relative(np.array([np.nan if one is None else one.score for one in said]))}
 
     return score
 

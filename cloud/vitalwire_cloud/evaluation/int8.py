@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from vitalwire_cloud.evaluation.beats import (
     Columns,
     Scored,
     Scorer,
+    columns,
     f1,
     float_scorer,
     folds,
@@ -31,7 +32,7 @@ from vitalwire_cloud.train.fit_beat import BeatModel, fit
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.runtime import LoadedModel, load
-from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views
+from vitalwire_edge.inference.score import ScoreParameters, Scoring
 
 BAR: Final = {"d_auc": 0.002, "bytes": 180_000.0, "p50_us": 50.0, "f1": 85.0}
 ANCHORS: Final[dict[str, Metrics]] = {
@@ -196,7 +197,7 @@ def file_scorer(runner: LoadedModel, parameters: ScoreParameters) -> Scorer:
         beats = Beats(patient.beat, patient.reference, patient.context)
         outputs = export.run_all(runner, parameters, beats)
         views = scoring.views(patient.beat, patient.context, (outputs[0], outputs[1], outputs[2], outputs[3]))
-        return {each.name: getattr(views, each.name) for each in fields(Views)}
+        return columns(views)
 
     return score
 

@@ -14,7 +14,10 @@ from vitalwire_edge.inference.selftest import pack_vectors
 
 NEEDS: Final = Needs(
     arch=("x86_64", "aarch64"),
-    variants={export.RUNTIME: export.FILES[export.DYNAMIC]},
+    variants={
+        export.RUNTIME: export.FILES[export.DYNAMIC],
+        export.OLD_RUNTIME: export.FILES[export.WEIGHTS],
+    },
     max_p99_us=20_000,
     max_bytes=400_000,
 )
@@ -36,6 +39,7 @@ def candidate_of(source: Path, out: Path) -> dict[str, int]:
     model = made[export.DYNAMIC]
     parts = {
         export.FILES[export.DYNAMIC]: model,
+        export.FILES[export.WEIGHTS]: made[export.WEIGHTS],
         SELF_TEST: pack_vectors(export.self_test(model, parameters, beats)),
         PARAMETERS: msgspec.json.encode(parameters),
         CARD: msgspec.json.format(msgspec.json.encode(card(run, source)), indent=1),

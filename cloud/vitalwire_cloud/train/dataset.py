@@ -5,6 +5,7 @@ a record: 201 and 202 of MIT-BIH are one person.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -161,7 +162,7 @@ def _cached(path: Path, cache: Path | None) -> Patient:
         return Patient(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})
     patient = load_record(path)
     cache.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(".part.npz")
+    part = kept.with_suffix(f".{os.getpid()}.part.npz")
     np.savez(
         part, allow_pickle=False, **{f.name: np.asarray(getattr(patient, f.name)) for f in fields(Patient)}
     )

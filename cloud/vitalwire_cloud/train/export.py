@@ -1,4 +1,4 @@
-"""From a fitted model to files a gateway can run: float, dynamic-range int8 and static int8, and self-test vectors."""
+"""From a fitted model to files a gateway can run: float, int8 in three ways, and self-test vectors."""
 
 import tempfile
 from dataclasses import dataclass
@@ -19,10 +19,18 @@ from vitalwire_edge.inference.selftest import Vectors
 from vitalwire_edge.signal.beats import WINDOW
 
 RUNTIME: Final = "ai-edge-litert"
+OLD_RUNTIME: Final = "tflite-runtime"
+"""Runs a dynamic-range file wrongly without a word; see docs/decisions/int8-variants.md."""
 FLOAT: Final = "float"
 DYNAMIC: Final = "dynamic"
 STATIC: Final = "static"
-FILES: Final = {FLOAT: "beat.float.tflite", DYNAMIC: "beat.int8.tflite", STATIC: "beat.static.tflite"}
+WEIGHTS: Final = "weights"
+FILES: Final = {
+    FLOAT: "beat.float.tflite",
+    DYNAMIC: "beat.int8.tflite",
+    STATIC: "beat.static.tflite",
+    WEIGHTS: "beat.weights.tflite",
+}
 FITTED: Final = "fitted.pt"
 SELF_TEST_BEATS: Final = 12
 
@@ -77,8 +85,9 @@ def variants(network: BeatVae, parameters: ScoreParameters, beats: Beats) -> dic
         exported.export(str(path))
         return {
             FLOAT: path.read_bytes(),
-            DYNAMIC: _quantised(path, None),
-            STATIC: _quantised(path, given(parameters, beats)),
+            DYNAMIC: _quantised(path, DYNAMIC),
+            STATIC: _quantised(path, STATIC, given(parameters, beats)),
+            WEIGHTS: _quantised(path, WEIGHTS),
         }
 
 
@@ -88,12 +97,13 @@ def given(parameters: ScoreParameters, beats: Beats) -> list[list[NDArray[Any]]]
     return [[each[k : k + 1] for each in all_of] for k in range(beats.beat.shape[0])]
 
 
-def _quantised(path: Path, calibration: list[list[NDArray[Any]]] | None) -> bytes:
+def _quantised(path: Path, kind: str, calibration: list[list[NDArray[Any]]] | None = None) -> bytes:
     from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415 - as above
 
     maker = quantizer.Quantizer(str(path))
     if calibration is None:
-        maker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+        chosen = recipe.dynamic_wi8_afp32() if kind == DYNAMIC else recipe.weight_only_wi8_afp32()
+        maker.load_quantization_recipe(chosen)
         return bytes(maker.quantize().quantized_model)
     maker.load_quantization_recipe(recipe.static_wi8_ai8())
     names = [f"args_{k}" for k in range(len(calibration[0]))]

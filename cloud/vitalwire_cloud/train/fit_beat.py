@@ -7,6 +7,7 @@ label-free: it was settled once after looking at labelled, cross-validated devel
 import hashlib
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,24 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from vitalwire_cloud.models.beat_vae import BeatVae, loss
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import SHAPE_FEATURES
-from vitalwire_edge.inference.score import ScoreParameters, Scoring
+from vitalwire_edge.inference.level import relative
+from vitalwire_edge.inference.score import ScoreParameters, Scoring, one_sided
 
 BATCH: Final = 512
 BEATS_PER_PATIENT: Final = 1500
 """A patient's share of an epoch, so that those with many normal beats do not decide alone."""
 
-COMPONENTS: Final = 8
+COMPONENTS: Final = 16
+MIXTURE_BEATS: Final = 500
+"""A patient's share of the mixture's beats: few, and the same for all."""
+MIXTURE_CLIP: Final = 8.0
 THRESHOLD_QUANTILE: Final = 0.95
 CHECKPOINT: Final = "checkpoint.pt"
 
@@ -115,7 +121,9 @@ def fit(
     beat = np.concatenate([p.beat[k] for p, k in zip(patients, chosen, strict=True)]).clip(-6, 6)
     reference = np.concatenate([p.reference[k] for p, k in zip(patients, chosen, strict=True)])
     context = np.concatenate([p.context[k] for p, k in zip(patients, chosen, strict=True)])
-    base = _mixture(context, seed)
+    base = _mixture(
+        context, [p.context[k[:MIXTURE_BEATS]] for p, k in zip(patients, chosen, strict=True)], seed
+    )
     scoring = Scoring(base)
     rhythm = scoring.normalised(context)[:, SHAPE_FEATURES:]
     data = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (beat, reference, rhythm))
@@ -124,20 +132,39 @@ def fit(
     centre = np.median(raw, axis=0)
     width = np.maximum(np.subtract(*np.percentile(raw, (75, 25), axis=0)) / 1.349, 1e-3)
     parameters = msgspec.structs.replace(base, view_centre=centre.tolist(), view_width=width.tolist())
-    score = Scoring(parameters).joined(raw, np.zeros(raw.shape[0])).score
-    parameters = msgspec.structs.replace(parameters, threshold=float(np.quantile(score, THRESHOLD_QUANTILE)))
+    scores = np.concatenate([_normal_scores(p, network, Scoring(parameters)) for p in patients])
+    parameters = msgspec.structs.replace(parameters, threshold=float(np.quantile(scores, THRESHOLD_QUANTILE)))
     return BeatModel(network, parameters, done, last)
 
 
-def _mixture(context: NDArray[np.float32], seed: int) -> ScoreParameters:
-    """The Gaussian mixture over context features, with the views still in nats."""
-    centre, width = context.mean(axis=0), np.maximum(context.std(axis=0), 1e-3)
-    known = ((context - centre) / width).clip(-30, 30)
-    mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=300, random_state=seed).fit(known)
+def _normal_scores(patient: Patient, network: BeatVae, scoring: Scoring) -> NDArray[np.float64]:
+    """Scores of a patient's normal beats, above the patient's own level."""
+    given = outputs(network, scoring, patient.beat, patient.reference, patient.context)
+    chosen: NDArray[np.float64] = relative(scoring.views(patient.beat, patient.context, given).score)
+    return chosen[patient.normal]
+
+
+def _mixture(
+    context: NDArray[np.float32], shares: Sequence[NDArray[np.float32]], seed: int
+) -> ScoreParameters:
+    """The Gaussian mixture over one-sided context features, with the views still in nats."""
+    seen = one_sided(np.concatenate(shares))
+    middle = np.median(seen, axis=0)
+    width = np.maximum(np.subtract(*np.quantile(seen, (0.84, 0.16), axis=0)) / 2, 1e-6)
+    known = ((seen - middle) / width).clip(-MIXTURE_CLIP, MIXTURE_CLIP)
+    with warnings.catch_warnings():
+        # The components are many on purpose; that the last digits still move after 40 rounds says nothing.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = GaussianMixture(
+            COMPONENTS, reg_covar=1e-2, max_iter=40, init_params="k-means++", random_state=seed
+        ).fit(known)
     return ScoreParameters(
         preprocessing=features.VERSION,
-        centre=centre.tolist(),
-        width=width.tolist(),
+        form=2,
+        centre=context.mean(axis=0).tolist(),
+        width=np.maximum(context.std(axis=0), 1e-3).tolist(),
+        mixture_centre=middle.tolist(),
+        mixture_width=width.tolist(),
         log_weights=np.log(mixture.weights_).tolist(),
         means=mixture.means_.tolist(),
         precisions=mixture.precisions_cholesky_.tolist(),

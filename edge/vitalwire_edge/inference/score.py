@@ -1,14 +1,22 @@
 """From the model's outputs and the context features to one score, in plain arithmetic.
 
-The score joins two views of a beat, both fitted on normal beats only: the likelihood of a Gaussian mixture over the
-context features (shape against the patient's reference, and rhythm), and the likelihood that the autoencoder gives the
-beat's timing. Each is measured in robust units of the normal training beats, its tail tamed by a logarithm, and both
-count alike. The autoencoder's surprise at the shape explains an alert but does not enter the score: the mixture holds
-the shape already. This form was picked among about ten after seeing their labelled, cross-validated figures on the
-development patients (DS1), so figures on those patients flatter it a little.
+The score joins views of a beat, all fitted on normal beats only, each in robust units of the normal training beats
+with its tail tamed by a logarithm. There are two forms, named by the parameters:
+
+1. the likelihood of a Gaussian mixture over the context features (shape against the patient's reference, and rhythm),
+   and the likelihood that the autoencoder gives the beat's timing, count alike;
+2. the mixture counts twice, and the autoencoder's likelihood of the shape once. The mixture looks at rhythm from one
+   side: a beat that comes early is strange, one that comes late after an early one is not, and the time to the next
+   beat counts only where it is long (a compensatory pause).
+
+Whoever compares a score takes half of the patient's own level off first (`level`).
+
+Both forms were picked after seeing labelled, cross-validated figures on the development patients (DS1): the first among
+about ten, the second among about forty. So figures on those patients flatter them; only other patients can tell.
 """
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -20,6 +28,9 @@ from vitalwire_edge.inference.features import PARTS, RHYTHM_FEATURES, SHAPE_FEAT
 _MIN_LOG_VARIANCE = -6.0
 _MAX_LOG_VARIANCE = 3.0
 _CEILING = 1e4
+_SAMPLE_CEILING: Final = 60.0
+_CLIP: Final = 6.0
+_FAR: Final = 25.0
 
 
 class FeatureVersionError(ValueError):
@@ -32,6 +43,7 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     `centre` and `width` (18) normalise the context; `log_weights` (k), `means` (k, 18) and `precisions` (k, 18, 18:
     upper Cholesky factors of the inverse covariances) are the mixture. `view_centre` and `view_width` (3) are median
     and robust width of mixture, shape and timing over normal training beats. `threshold` is for a fixed decision.
+    `form` is that of the score; form 2 has `mixture_centre` and `mixture_width` (18) for the one-sided context.
     """
 
     preprocessing: int
@@ -43,6 +55,9 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     view_centre: list[float]
     view_width: list[float]
     threshold: float
+    form: Literal[1, 2] = 1
+    mixture_centre: list[float] = []
+    mixture_width: list[float] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,9 @@ class Scoring:
                 "update the gateway or export the model anew"
             )
         self.threshold = parameters.threshold
+        self.form = parameters.form
+        self._mixture_centre = np.asarray(parameters.mixture_centre)
+        self._mixture_width = np.asarray(parameters.mixture_width)
         self._centre = np.asarray(parameters.centre)
         self._width = np.asarray(parameters.width)
         self._log_weights = np.asarray(parameters.log_weights)
@@ -101,10 +119,17 @@ class Scoring:
         """Surprise in nats of mixture, shape and timing (n, 3), from which the view constants are fitted."""
         known = self.normalised(context).astype(np.float64)
         expected, spread, timing, latent = outputs
+        if self.form == 1:
+            mixture = self._mixture(known)
+            shape = shape_surprise(beat, expected, spread) + latent_surprise(latent)
+        else:
+            away = (one_sided(context) - self._mixture_centre) / self._mixture_width
+            mixture = self._mixture(away.clip(-_FAR, _FAR))
+            shape = shape_likelihood(beat, expected, spread)
         return np.stack(
             (
-                self._mixture(known),
-                shape_surprise(beat, expected, spread) + latent_surprise(latent),
+                mixture,
+                shape,
                 timing_surprise(known[:, SHAPE_FEATURES:], timing),
             ),
             axis=1,
@@ -114,7 +139,8 @@ class Scoring:
         """Views from surprise in nats."""
         units = (raw - self._view_centre) / self._view_width
         mixture, shape, timing = units.T
-        score = _tamed(mixture) + _tamed(timing)
+        of_mixture, of_shape, of_timing = (1.0, 0.0, 1.0) if self.form == 1 else (2.0, 1.0, 0.0)
+        score = of_mixture * _tamed(mixture) + of_shape * _tamed(shape) + of_timing * _tamed(timing)
         return Views(score, mixture, shape, timing, amplitude)
 
     def _mixture(self, known: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -147,6 +173,29 @@ def shape_surprise(
         [np.log(unusual[:, part].mean(axis=1) + 0.05) for part in PARTS], axis=1
     ).mean(axis=1)
     return surprise
+
+
+def one_sided(context: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Context (n, 18) whose intervals count only where they are early before the beat, or late after it."""
+    seen = context.astype(np.float64)
+    before, after, ratio, change = (
+        features.CONTEXT.index(name) for name in ("rr_before", "rr_after", "rr_ratio", "rr_change")
+    )
+    seen[:, before] = np.minimum(seen[:, before], 0.0)
+    seen[:, after] = np.maximum(seen[:, after], 0.0)
+    seen[:, ratio] = seen[:, after] - seen[:, before]
+    seen[:, change] = np.minimum(seen[:, change], 0.0)
+    return seen
+
+
+def shape_likelihood(
+    beat: NDArray[np.float32], expected: NDArray[np.float32], log_variance: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Negative log likelihood of the beat's samples under the decoder's Gaussians, without the constant."""
+    width = log_variance.astype(np.float64)
+    unusual = np.square(beat.clip(-_CLIP, _CLIP).astype(np.float64) - expected) * np.exp(-width)
+    nats: NDArray[np.float64] = 0.5 * (width + np.minimum(unusual, _SAMPLE_CEILING)).sum(axis=1)
+    return nats
 
 
 def latent_surprise(latent: NDArray[np.float32]) -> NDArray[np.float64]:

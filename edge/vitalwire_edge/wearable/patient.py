@@ -31,7 +31,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the patient of `device` on lead `code`, at `mono_ns` of `boot`.
 
     `utc_ns` is None where the clock was not synchronised. `windows` are the reference's beats, int16 little-endian in
-    steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` belongs to; its times are monotonic.
+    steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` (whose times are monotonic) and
+    `level` (the scores that the patient's own level rests on) belong to.
     """
 
     format: int = FORMAT
@@ -43,6 +44,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     windows: bytes
     model: str = ""
     calibration: CalibrationState | None = None
+    level: tuple[float, ...] = ()
 
     def reference(self) -> RunningReference:
         """The reference beat."""

@@ -20,6 +20,7 @@ from vitalwire_edge.config import ScoringConfig
 from vitalwire_edge.inference.beat_model import BeatScore, BeatScorer
 from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration
 from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.inference.level import OwnLevel
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, RunningReference
 from vitalwire_edge.signal.chain import BeatWindow, SignalSecond
@@ -116,6 +117,7 @@ class BeatScoring:
         self._kept = shared.baselines.load(device)
         self._kept_ns = clock.now().mono_ns
         self._calibration: AlertCalibration | None = None
+        self._level = OwnLevel()
         self._generation = -1
         self._model = ""
         self._failed_generation = -1
@@ -181,6 +183,7 @@ class BeatScoring:
                 windows=packed(self._reference.snapshot()),
                 model=self._model,
                 calibration=None if self._calibration is None else self._calibration.state,
+                level=tuple(round(score, 4) for score in self._level.values),
             )
         )
 
@@ -211,6 +214,9 @@ class BeatScoring:
             self._failed(error)
             return
         self.counts["beats_abstained" if score is None else "beats_scored"] += 1
+        self._calibrated(loaded)
+        if score is not None:
+            score = replace(score, score=self._level.relative(score.score))
         calibration = self._gather(loaded, mono_ns, score)
         alert = None if score is None else calibration.push(mono_ns / 1e9, score.score)
         if alert is not None and score is not None:
@@ -246,6 +252,7 @@ class BeatScoring:
             if state is not None:
                 before = AlertCalibration.restored(state, budget_per_hour=self._budget)
                 if self._kept.model == loaded.manifest_sha256:
+                    self._level.restore(self._kept.level)
                     self._model, self._generation, self._calibration = (
                         self._kept.model,
                         loaded.generation,
@@ -255,6 +262,7 @@ class BeatScoring:
         if before is None:
             before = AlertCalibration(budget_per_hour=self._budget, threshold=threshold)
         self._calibration = before.renewed(threshold)
+        self._level = OwnLevel()
         self._model, self._generation = loaded.manifest_sha256, loaded.generation
         return self._calibration
 

@@ -29,7 +29,7 @@ from vitalwire_edge.wire.messages import (
 NS = 1_000_000_000
 START = 5_000 * NS
 OFFSET = 1_790_000_000 * NS
-CALM = 1.0
+CALM = 0.0
 STRANGE = 9.0
 
 

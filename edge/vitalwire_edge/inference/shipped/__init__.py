@@ -1,7 +1,7 @@
 """The signed models that come with the software, and the root key that gateways pin.
 
-A new gateway starts with `first`. `successor` is a second, later model: where a machine cannot export a model of its own
-(the exporter exists for x86_64 only) it is what a gateway can be updated to.
+A new gateway starts with `first`. `successor` is a second, later model: where a machine cannot export a model of its
+own (the exporter exists for x86_64 only) it is what a gateway can be updated to.
 """
 
 from importlib import resources

@@ -1,0 +1,50 @@
+"""A patient's own usual score, half of which is taken off every score.
+
+Some patients' normal beats surprise the model more than others', so one level for all would be too high for them. The
+level is the lower quartile of the patient's last scores: ectopy up to three quarters of the beats leaves it alone. Only
+half is taken off: the other half is the population's word against a patient who is ill throughout.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BEATS: Final = 300
+MIN_BEATS: Final = 30
+QUANTILE: Final = 0.25
+SHARE: Final = 0.5
+
+
+class OwnLevel:
+    """One patient's level under one model: start anew after a swap. `values` and `restore` keep it over a restart."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=BEATS)
+
+    def relative(self, score: float) -> float:
+        """The score above half of the patient's level so far; then the score enters the level."""
+        level = 0.0
+        if len(self._last) >= MIN_BEATS:
+            at = int(QUANTILE * len(self._last))
+            level = float(np.partition(np.fromiter(self._last, np.float64), at)[at])
+        self._last.append(score)
+        return score - SHARE * level
+
+    @property
+    def values(self) -> list[float]:
+        """The scores that the level rests on, oldest first."""
+        return list(self._last)
+
+    def restore(self, values: Sequence[float]) -> None:
+        """Go on from `values`."""
+        self._last.clear()
+        self._last.extend(values)
+
+
+def relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What one `OwnLevel` gives for a patient's scores (n,) in order of time; NaN, an abstention, is left as it is."""
+    level = OwnLevel()
+    return np.array([level.relative(float(score)) if np.isfinite(score) else np.nan for score in scores])
