@@ -65,7 +65,7 @@ def run(
         host, port = _address(gateway_address)
         loaded = _replaying(scenarios.load(scenario), device, recording, channel)
         chosen = loaded.device(device)
-        replayed = _recording(chosen, data)
+        replayed = _recording(chosen, data, _seed(seed, device))
         plan = Plan(
             device=chosen,
             script=loaded.script(device, seconds),
@@ -102,6 +102,8 @@ def list_(
         for device in one.devices:
             what = ", ".join(f"{e.kind} at {e.start_s:g} s" for e in device.episodes) or "calm"
             who = f"replays {device.recording}" if device.recording else "simulated"
+            if device.generated is not None:
+                who = f"wears a generated patient in {device.generated.rhythm}"
             typer.echo(f"  {device.name} on {device.gateway} ({who}): {what}")
 
 
@@ -123,6 +125,10 @@ def write(
         chosen = loaded.device(device)
         if chosen.recording is not None:
             raise ScenarioError(f"device {device!r} replays a recording: use vitalwire data convert for that")
+        if chosen.generated is not None:
+            raise ScenarioError(
+                f"device {device!r} wears a generated patient: use vitalwire generate for that"
+            )
         ecg = synthetic(chosen, loaded.script(device, seconds), seconds=seconds, seed=_seed(seed, device))
         files = write_recording(
             target, form, [ecg], note=f"SYNTHETIC ECG, no patient: {scenario} {device} {seed}"
@@ -167,7 +173,11 @@ def _replaying(loaded: Scenario, name: str, recording: str | None, channel: str 
         return loaded
     kept = tuple(e for e in device.episodes if not KINDS[e.kind].cardiac)
     changed = msgspec.structs.replace(
-        device, recording=recording or device.recording, channel=channel or device.channel, episodes=kept
+        device,
+        recording=recording or device.recording,
+        channel=channel or device.channel,
+        generated=None,
+        episodes=kept,
     )
     devices = tuple(changed if one is device else one for one in loaded.devices)
     return msgspec.structs.replace(loaded, devices=devices)
@@ -178,7 +188,13 @@ def _seed(seed: int, device: str) -> int:
     return zlib.crc32(f"{seed}/{device}".encode())
 
 
-def _recording(device: scenarios.Device, data: Path | None) -> Recording | None:
+def _recording(device: scenarios.Device, data: Path | None, seed: int) -> Recording | None:
+    """What replaces the simulated ECG, if anything does."""
+    if device.generated is not None:
+        # The generator's runtime loads a while, which devices without need not pay.
+        from vitalwire_sim.generated import generated_ecg  # noqa: PLC0415
+
+        return generated_ecg(device, device.generated, seed=seed)
     if device.recording is None:
         return None
     return open_recording(device.recording, data=data_folder(data), channel=device.channel)

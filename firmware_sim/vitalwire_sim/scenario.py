@@ -106,8 +106,27 @@ class RadioFaults(_Part, frozen=True, kw_only=True):
                 raise ValueError(f"{name} = {share}: use 0 to 0.5")
 
 
+class Generated(_Part, frozen=True, kw_only=True):
+    """An ECG that the beat generator makes, of nobody: its rhythm and rate, and which generator.
+
+    `classes` are shares of the beats; `seconds` of it are made and then repeat. `seed` None takes the device's own.
+    """
+
+    rhythm: str = "sinus"
+    rate_bpm: float | None = None
+    classes: dict[str, float] | None = None
+    family: Literal["gan", "vae"] = "gan"
+    seconds: float = 300.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _time("seconds", self.seconds, low=10)
+
+
 class Device(_Part, frozen=True, kw_only=True):
-    """One wearable. `recording` ("toy" or a file) replaces the simulated ECG; its other sensors stay simulated.
+    """One wearable. `recording` ("toy" or a file) or `generated` replaces the simulated ECG.
+
+    Its other sensors stay simulated.
 
     `drift_ppm` is how much too fast the device's clock runs.
     """
@@ -116,6 +135,7 @@ class Device(_Part, frozen=True, kw_only=True):
     gateway: str
     recording: str | None = None
     channel: str | None = None
+    generated: Generated | None = None
     patient: Patient = Patient()
     lead: str = "ECG"
     fs_hz: int = 250
@@ -143,6 +163,8 @@ class Device(_Part, frozen=True, kw_only=True):
             raise ValueError(
                 f"device {self.name!r}: channel chooses a lead of a recording; give recording too"
             )
+        if self.generated is not None and self.recording is not None:
+            raise ValueError(f"device {self.name!r} has recording and generated: give one of them")
         _check_episodes(self)
 
     @property
@@ -298,9 +320,10 @@ def _check_episodes(device: Device) -> None:
                     f"device {device.name!r}: {second.kind} at {second.start_s} s begins before {first.kind} "
                     f"ends at {first.end_s} s; move one of them"
                 )
-    if device.recording is not None:
+    if device.recording is not None or device.generated is not None:
+        what = "a recording" if device.generated is None else "a generated ECG"
         for episode in ordered:
             if KINDS[episode.kind].cardiac:
                 raise ValueError(
-                    f"device {device.name!r}: {episode.kind} cannot happen to a recording; simulate the patient"
+                    f"device {device.name!r}: {episode.kind} cannot happen to {what}; simulate the patient"
                 )

@@ -14,6 +14,7 @@ from vitalwire_cloud.evaluation.judged import JudgedModel, JudgedModelError, jud
 from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
 from vitalwire_cloud.train.dataset import NoRecordError
 from vitalwire_cloud.train.fit_beat import TrainingDataError
+from vitalwire_edge.inference.generator import StyleError
 
 app = typer.Typer(no_args_is_help=True, help="Evaluate models and signal code after the protocols.")
 
@@ -176,11 +177,13 @@ def calibration(
 @app.command(epilog="Example: vitalwire evaluate vitals --data recordings --json p7.json")
 def vitals(
     *,
-    data: Annotated[Path, typer.Option("--data", help="Folder of databases.", metavar="DIR")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder with cinc2012/ and mimic4wdb/.", metavar="DIR")
+    ],
     json: Json = None,
     seed: Seed = 1,
 ) -> None:
-    """NEWS2 against its table, at every boundary (P7)."""
+    """NEWS2 against its table; the model of vital signs on faults and on the outcome of stays never seen (P7)."""
     from vitalwire_cloud.evaluation import vitals as protocol  # noqa: PLC0415 - the name is the command's
 
     with running("P7") as steps:
@@ -232,6 +235,42 @@ def everything(
     typer.echo(str(folder / "report.html"))
 
 
+@app.command(
+    epilog="Example: vitalwire evaluate synthesis --data mitdb --json p4.json\n\n"
+    "Example: vitalwire evaluate synthesis --data unseen --train-data mitdb --model shipped"
+)
+def synthesis(
+    *,
+    data: Data,
+    json: Json = None,
+    cache: Cache = None,
+    train_data: Annotated[
+        Path | None,
+        typer.Option("--train-data", help="WFDB folder of the patients learned from.", metavar="DIR"),
+    ] = None,
+    model: Model = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Training of each generator.")] = 150.0,
+    seed: Seed = 1,
+    records: Records = "",
+) -> None:
+    """Generated beats and strips: usefulness, fidelity, diversity and privacy, beside peers and ceilings (P4)."""
+    from vitalwire_cloud.evaluation import synthesis as protocol  # noqa: PLC0415 - the name is the command's
+    from vitalwire_cloud.evaluation.judged_generator import judged_generator  # noqa: PLC0415 - used here only
+
+    with running("P4") as steps:
+        outcome = protocol.synthesis(
+            data,
+            train_data=train_data,
+            model=None if model is None else judged_generator(model),
+            seconds=seconds,
+            seed=seed,
+            cache=cache,
+            names=split(records),
+            progress=steps,
+        )
+    report.say(outcome, json)
+
+
 @contextmanager
 def running(title: str) -> Iterator[Callable[[int], Advance]]:
     """A protocol at work: one thread, a progress bar, and what was asked wrongly as an exit with 2."""
@@ -239,7 +278,7 @@ def running(title: str) -> Iterator[Callable[[int], Advance]]:
     try:
         with report.progress(title) as steps:
             yield steps
-    except (NoRecordError, TrainingDataError, JudgedModelError, OSError) as error:
+    except (NoRecordError, TrainingDataError, JudgedModelError, StyleError, OSError) as error:
         report.wrong(str(error))
 
 

@@ -20,7 +20,7 @@ NEIGHBOURS: Final = 5
 SAMPLES: Final = 80
 """A beat's window of 0.8 s at 100 Hz."""
 
-_EPOCHS: Final = 40
+_EPOCHS: Final = 25
 _TEST_SHARE: Final = 0.4
 
 

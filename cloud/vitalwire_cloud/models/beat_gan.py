@@ -18,8 +18,11 @@ from vitalwire_edge.signal.beats import WINDOW
 PENALTY: Final = 10.0
 _STYLE: Final = 32
 _HIDDEN: Final = 160
-_STRAY: Final = (-2.0, 1.5)
+_STRAY: Final = (-1.0, 0.7)
 """Bounds of the log of the factor by which a component's stray is widened."""
+
+_FARTHEST: Final = 3.0
+"""Of a decoded component, in its unit: a style unlike any in training must not be thrown far off."""
 
 
 class BeatGenerator(nn.Module):
@@ -66,7 +69,8 @@ class BeatGenerator(nn.Module):
         factor = torch.exp(self.to_stray(hidden).clamp(*_STRAY))
         # What is known of a person is not overruled: there the latent moves a beat by as much as his beats stray.
         unit = known * torch.exp(spread) + (1 - known) * self.width
-        return mean + self.to_shape(hidden) * unit, factor
+        shape = _FARTHEST * torch.tanh(self.to_shape(hidden) / _FARTHEST)
+        return mean + shape * unit, factor
 
     def forward(self, noise: Tensor, kind: Tensor, reference: Tensor, manner: Tensor) -> Tensor:
         """Beats (n, WINDOW) from noise (n, NOISE), one-hot class, reference and manner (n, MANNER)."""

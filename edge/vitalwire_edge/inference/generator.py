@@ -20,7 +20,7 @@ from vitalwire_edge.inference.artifact import Artifact, open_artifact
 from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.selftest import Runner
-from vitalwire_edge.signal.beats import WINDOW
+from vitalwire_edge.signal.beats import QRS_PART, WINDOW
 
 NAME: Final = "generator"
 CLASSES: Final = ("N", "S", "V", "F")
@@ -46,10 +46,16 @@ STRAYS: Final = 200
 MIXED: Final = 4
 """So many strays are mixed for a new one."""
 
+_TRIES: Final = 50
+_LEAST_QRS: Final = 0.7
+_ORDINARY: Final = 0.9
 _FEW: Final = 20
 """A class that was seen fewer times strays as ordinary beats do, too."""
 
 _MIN_CLASS_BEATS: Final = 3
+_NEAR: Final = np.float32(0.95)
+_APART: Final = np.float32(0.31)
+"""Shares of the common and the own latent of beats of one focus; their squares add up to 1."""
 
 
 class StyleError(ValueError):
@@ -73,8 +79,10 @@ class Manner:
 
     @property
     def given(self) -> NDArray[np.float32]:
-        """(MANNER,) what the network is told: mean, log of the standard deviations, and whether it is known."""
-        spread = np.log(np.clip(self.strays.std(axis=0), *_SPREAD))
+        """(MANNER,) what the network is told: mean, log of the spreads, and whether it is known."""
+        low, high = np.quantile(self.strays, (0.1, 0.9), axis=0)
+        # So far apart are these quantiles of a Gaussian, in standard deviations.
+        spread = np.log(np.clip((high - low) / 2.563, *_SPREAD))
         return np.concatenate((self.mean, spread, [float(self.known)])).astype(np.float32)
 
     @property
@@ -134,9 +142,14 @@ def manners_of(parts: NDArray[np.float32], label: NDArray[np.str_]) -> dict[str,
 
 
 def _strays(parts: NDArray[np.float32]) -> NDArray[np.float32]:
-    kept = parts[np.linspace(0, parts.shape[0] - 1, min(STRAYS, parts.shape[0])).astype(np.int64)]
-    strays: NDArray[np.float32] = kept - np.median(parts, axis=0)
-    return strays
+    """What beats stray by about their median, without the tenth that strays most: noise, or beats of another kind."""
+    away = parts - np.median(parts, axis=0)
+    size = np.square(away).sum(axis=1)
+    away = away[size <= np.quantile(size, _ORDINARY)]
+    kept: NDArray[np.float32] = away[
+        np.linspace(0, away.shape[0] - 1, min(STRAYS, away.shape[0])).astype(np.int64)
+    ]
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +171,16 @@ class StylePrior:
 
     def draw(self, rng: np.random.Generator) -> Style:
         """A style of nobody."""
-        # Beyond one and a half deviations the few training patients say nothing about what exists.
-        along = np.clip(rng.standard_normal(self.directions.shape[0]), -1.5, 1.5)
-        vector = (self.centre + along @ self.directions).astype(np.float64)
-        reference, spread, rr = np.split(vector, (WINDOW, WINDOW + COMPONENTS))
+        for _ in range(_TRIES):
+            # Far out the few training patients say nothing about what exists.
+            along = np.clip(0.8 * rng.standard_normal(self.directions.shape[0]), -1.2, 1.2)
+            vector = (self.centre + along @ self.directions).astype(np.float64)
+            reference, spread, rr = np.split(vector, (WINDOW, WINDOW + COMPONENTS))
+            qrs = float(np.ptp(reference[QRS_PART]))
+            # Upright and inverted patients between whom a style lies may cancel each other.
+            if qrs >= _LEAST_QRS:
+                break
+        reference = reference / qrs
         deviation = np.clip(np.exp(spread), *_SPREAD)
         covariance = self.correlation * np.outer(deviation, deviation) + _SPREAD[0] ** 2 * np.eye(COMPONENTS)
         strays = rng.standard_normal((STRAYS, COMPONENTS)) @ np.linalg.cholesky(covariance).T
@@ -222,12 +241,23 @@ class BeatGenerator:
         )
 
     def beats(
-        self, labels: Sequence[str], styles: Sequence[Style], rng: np.random.Generator
+        self,
+        labels: Sequence[str],
+        styles: Sequence[Style],
+        rng: np.random.Generator,
+        *,
+        one_focus: bool = False,
     ) -> NDArray[np.float32]:
-        """Beats (n, WINDOW) of the classes `labels`, each in its style and in that style's unit."""
+        """Beats (n, WINDOW) of the classes `labels`, each in its style and in that style's unit.
+
+        With `one_focus` the latents of a class stay near one another: beats that one focus in a heart makes are alike.
+        """
         made = np.empty((len(labels), WINDOW), dtype=np.float32)
+        foci = {name: rng.standard_normal(LATENT).astype(np.float32) for name in CLASSES}
         for row, (label, style) in enumerate(zip(labels, styles, strict=True)):
             inputs = network_inputs([label], [style], rng)
+            if one_focus:
+                inputs[0][0, :LATENT] = _NEAR * foci[label] + _APART * inputs[0][0, :LATENT]
             made[row] = self._runner(inputs)[0][0]
         return made
 

@@ -12,6 +12,9 @@ from vitalwire_edge.recordings.locate import missing
 from vitalwire_edge.recordings.recording import END_MARK, RHYTHM_SYMBOL, Floats, Recording, RecordingError
 
 FORMATS: Final = ("wfdb", "edf", "csv")
+_EDF_NOTE: Final = 44
+"""Characters for a note in an EDF header, after its date and names."""
+
 _GAIN_PER_MV: Final = 400.0
 """2.5 uV a step, as the simulated wearable has; 16 bits then hold 80 mV."""
 
@@ -96,17 +99,30 @@ def _edf(target: Path, leads: Sequence[Recording], note: str) -> list[Path]:
     marks = [
         edfio.EdfAnnotation(sample / rate, None, rhythm or symbol) for sample, symbol, rhythm in _marks(first)
     ]
+    if note:
+        marks.insert(0, edfio.EdfAnnotation(0, None, note))
     if padding:
         marks.append(edfio.EdfAnnotation(first.uv.size / rate, None, END_MARK))
     edf = edfio.Edf(
         signals,
-        recording=edfio.Recording(additional=note.split()),
+        recording=edfio.Recording(additional=_header_words(note)),
         data_record_duration=1,
         annotations=marks or None,
     )
     path = target.with_name(f"{target.name}.edf")
     edf.write(path)
     return [path]
+
+
+def _header_words(note: str) -> list[str]:
+    """The first words of a note: as many as an EDF header has room for. The whole note is an annotation."""
+    words, room = list[str](), _EDF_NOTE
+    for word in note.encode("ascii", "replace").decode().split():
+        room -= len(word) + 1
+        if room < 0:
+            break
+        words.append(word)
+    return words
 
 
 def _edf_range(uv: Floats) -> tuple[float, float]:
