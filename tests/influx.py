@@ -87,69 +87,9 @@ class Proxy:
         self.token: str | None = None
         self.swallow = False
         self.writes: list[bytes] = []
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-            wbufsize = 65536
-
-            def setup(self) -> None:
-                super().setup()
-                self.upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-
-            def finish(self) -> None:
-                self.upstream.close()
-                with contextlib.suppress(OSError):
-                    super().finish()
-
-            def do_GET(self) -> None:
-                self._pass()
-
-            def do_POST(self) -> None:
-                self._pass()
-
-            def _pass(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                path, _, query = self.path.partition("?")
-                if proxy.token is not None and self.headers.get("authorization") != f"Token {proxy.token}":
-                    self._answer(401, b'{"code":"unauthorized","message":"unauthorized access"}')
-                    return
-                if path == "/api/v2/write":
-                    asked = urllib.parse.parse_qs(query)
-                    assert asked["precision"] == ["ns"]
-                    path, query = (
-                        "/write",
-                        urllib.parse.urlencode({"db": asked["bucket"][0], "precision": "ns"}),
-                    )
-                    proxy.writes.append(body)
-                    if proxy.fail is not None:
-                        self._answer(proxy.fail, b'{"code":"unavailable","message":"told to fail"}')
-                        return
-                headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")}
-                self.upstream.request(self.command, f"{path}?{query}", body, headers)
-                answer = self.upstream.getresponse()
-                data = answer.read()
-                if path == "/write" and proxy.swallow:
-                    self.close_connection = True
-                    return
-                self._answer(answer.status, data, answer.getheader("x-influxdb-version", ""))
-
-            def _answer(self, status: int, body: bytes, version: str = "1.6.7") -> None:
-                self.send_response(status)
-                self.send_header("x-influxdb-version", version)
-                self.send_header("content-type", "application/json")
-                if status != 204:
-                    self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                if status != 204:
-                    self.wfile.write(body)
-                self.wfile.flush()
-
-            def log_message(self, *_args: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Bound", (_Passing,), {"proxy": self, "port": port})
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -159,6 +99,97 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Passing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536
+    proxy: Proxy
+    port: int
+
+    def setup(self) -> None:
+        super().setup()
+        self.upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def finish(self) -> None:
+        self.upstream.close()
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        path, _, query = self.path.partition("?")
+        proxy = self.proxy
+        if proxy.token is not None and self.headers.get("authorization") != f"Token {proxy.token}":
+            self._answer(401, b'{"code":"unauthorized","message":"unauthorized access"}')
+            return
+        if path == "/api/v2/write":
+            asked = urllib.parse.parse_qs(query)
+            assert asked["precision"] == ["ns"]
+            path, query = "/write", urllib.parse.urlencode({"db": asked["bucket"][0], "precision": "ns"})
+            proxy.writes.append(body)
+            if proxy.fail is not None:
+                self._answer(proxy.fail, b'{"code":"unavailable","message":"told to fail"}')
+                return
+        status, data, version = self._ask(f"{path}?{query}", body)
+        if path == "/write" and proxy.swallow:
+            self.close_connection = True
+            return
+        self._answer(status, data, version)
+
+    do_POST = do_GET  # noqa: N815
+
+    def _ask(self, target: str, body: bytes) -> tuple[int, bytes, str]:
+        headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")}
+        for _ in range(2):  # the first time over a connection that may be dead
+            try:
+                self.upstream.request(self.command, target, body, headers)
+                answer = self.upstream.getresponse()
+                return answer.status, answer.read(), answer.getheader("x-influxdb-version", "")
+            except (OSError, http.client.HTTPException):
+                self.upstream.close()
+        return 502, b'{"message":"no answer behind the proxy"}', ""
+
+    def _answer(self, status: int, body: bytes, version: str = "1.6.7") -> None:
+        self.send_response(status)
+        self.send_header("x-influxdb-version", version)
+        self.send_header("content-type", "application/json")
+        if status != 204:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, *_args: object) -> None:
+        return
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """A server that says the same to everything; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(status)
+            for key, value in (headers or {}).items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_args: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 class Site:
