@@ -29,31 +29,33 @@ class Kind:
 
 
 _COLLAPSE: Final = ("spo2_low", "pressure_low", "respiration_low", "respiration_high", "news2")
+_UNUSUAL: Final = ("beat_anomaly",)
+"""What the beat model may say of beats that are premature, wide, or late after a pause."""
 _NO_PUMP: Final = ("extreme_bradycardia", "bradycardia", *_COLLAPSE)
 
 KINDS: Final[dict[str, Kind]] = {
     kind.name: kind
     for kind in (
-        Kind("pvc_run", "rhythm", allows=("tachycardia",)),
+        Kind("pvc_run", "rhythm", allows=("tachycardia", *_UNUSUAL)),
         Kind(
             "vt",
             "rhythm",
             expects=("ventricular_tachycardia",),
-            allows=("tachycardia", "extreme_tachycardia", "ventricular_fibrillation", *_COLLAPSE),
+            allows=("tachycardia", "extreme_tachycardia", "ventricular_fibrillation", *_COLLAPSE, *_UNUSUAL),
             settle_s=30,
         ),
         Kind(
             "af",
             "rhythm",
             expects=("atrial_fibrillation",),
-            allows=("tachycardia", "extreme_tachycardia", "pressure_low", "news2"),
+            allows=("tachycardia", "extreme_tachycardia", "pressure_low", "news2", *_UNUSUAL),
             settle_s=40,
         ),
         Kind(
             "tachycardia",
             "rate",
             expects=("tachycardia", "extreme_tachycardia"),
-            allows=("pressure_low", "news2", "respiration_high"),
+            allows=("pressure_low", "news2", "respiration_high", *_UNUSUAL),
             settle_s=20,
             onset_s=2,
         ),
@@ -61,11 +63,11 @@ KINDS: Final[dict[str, Kind]] = {
             "bradycardia",
             "rate",
             expects=("bradycardia", "extreme_bradycardia"),
-            allows=("pressure_low", "news2"),
+            allows=("pressure_low", "news2", *_UNUSUAL),
             settle_s=20,
             onset_s=2,
         ),
-        Kind("asystole", "rhythm", expects=("asystole",), allows=_NO_PUMP, settle_s=40),
+        Kind("asystole", "rhythm", expects=("asystole",), allows=(*_NO_PUMP, *_UNUSUAL), settle_s=40),
         Kind(
             "vf",
             "rhythm",
@@ -77,6 +79,7 @@ KINDS: Final[dict[str, Kind]] = {
                 "tachycardia",
                 "ecg_unanalysable",
                 *_NO_PUMP,
+                *_UNUSUAL,
             ),
             settle_s=40,
         ),

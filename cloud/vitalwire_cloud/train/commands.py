@@ -91,9 +91,13 @@ def beat(
         raise typer.Exit(2) from error
     sources = []
     if store is not None:
-        sources.append(f"{len(stored)} devices of a store, normal beats chosen without labels")
+        sources.append(
+            f"{sum(int(p.normal.sum()) for p in stored)} beats of {len(stored)} devices of a store, taken for normal "
+            "without labels"
+        )
     if data is not None:
-        sources.append(f"{len(annotated)} annotated records of the folder {data.name}")
+        beats = sum(int(p.normal.sum()) for p in annotated)
+        sources.append(f"{beats} normal beats of {len(annotated)} annotated records of the folder {data.name}")
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(
         model, patients, seed=seed, seconds=time.monotonic() - began, created=created, sources=sources

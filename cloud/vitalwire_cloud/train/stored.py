@@ -4,7 +4,7 @@ The stored waveform goes through the gateway's own chain and features, so a beat
 Nobody labelled it. A beat is taken for normal when nothing speaks against it:
 
 - the gateway marked it too, did not call it wide, and the second it lies in was analysable;
-- it lies in no alarm episode of the patient's ECG, with a margin on both sides;
+- it lies in no alarm episode of the patient's ECG, nor beside a beat that the model alerted for, with a margin;
 - its QRS is like the patient's running reference, and it comes about when that patient's beats come.
 
 A model alert that staff rejected turns this around: what it was about is an unusual but normal beat of this patient,
@@ -16,7 +16,7 @@ A patient whose beats mostly fail is left out, for then the reference beat itsel
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -42,7 +42,7 @@ OF_OTHER_SIGNS: Final = frozenset(
 )
 """Alarms that say nothing about a heart beat."""
 
-MIN_BEATS: Final = 20
+MIN_BEATS: Final = 10
 MIN_SHARE: Final = 0.5
 MIN_CORRELATION: Final = 0.9
 MAX_EARLY_OR_LATE: Final = 0.2
@@ -121,8 +121,9 @@ def load_store(
             continue
         mine = [each for each in episodes if each.device == record.device]
         marked = _marked(store, record.device, heard.at_ns)
-        normal = _normal(heard, marked, mine, frozenset(rejected))
-        if normal.sum() < max(MIN_BEATS, MIN_SHARE * marked.sum()):
+        clear = _clear(heard, mine, frozenset(rejected))
+        normal = clear & ((marked & _ordinary(heard)) | _called_false(heard, mine, frozenset(rejected)))
+        if normal.sum() < max(MIN_BEATS, MIN_SHARE * clear.sum()):
             _log.info("device left out", device=record.device, beats=marked.size, normal=int(normal.sum()))
             continue
         found.append(_patient(record.device, heard, normal))
@@ -234,24 +235,34 @@ def _marked(store: Signals, device: str, at_ns: NDArray[np.int64]) -> NDArray[np
     return close
 
 
-def _normal(
-    heard: _Heard, marked: NDArray[np.bool_], episodes: Sequence[_Episode], rejected: frozenset[str]
-) -> NDArray[np.bool_]:
-    context = np.stack([each.context for each in heard.inputs])
-    column = {name: context[:, index] for index, name in enumerate(features.CONTEXT)}
-    like = column["corr_qrs"] >= np.arctanh(MIN_CORRELATION)
-    in_time = np.ones(context.shape[0], dtype=np.bool_)
-    for name in ("rr_before", "rr_after"):
-        in_time &= np.abs(column[name]) <= np.log1p(MAX_EARLY_OR_LATE)
-    cleared = np.ones(context.shape[0], dtype=np.bool_)
-    false_alert = np.zeros(context.shape[0], dtype=np.bool_)
+def _clear(heard: _Heard, episodes: Sequence[_Episode], rejected: frozenset[str]) -> NDArray[np.bool_]:
+    """Beats in good signal that no alarm speaks of. A model alert lasts a while, but speaks of its first beat only."""
+    clear = heard.analysable.copy()
+    for each in episodes:
+        if each.kind != MODEL_ALERT:
+            clear &= ~each.covers(heard.at_ns, MARGIN_NS)
+        elif each.alarm_id not in rejected:
+            clear &= ~replace(each, end_ns=each.start_ns).covers(heard.at_ns, MARGIN_NS)
+    return clear
+
+
+def _called_false(heard: _Heard, episodes: Sequence[_Episode], rejected: frozenset[str]) -> NDArray[np.bool_]:
+    """Beats of model alerts that staff rejected: all that the alert lasted for."""
+    found = np.zeros(heard.at_ns.size, dtype=np.bool_)
     for each in episodes:
         if each.kind == MODEL_ALERT and each.alarm_id in rejected:
-            false_alert |= each.covers(heard.at_ns, 0)
-        else:
-            cleared &= ~each.covers(heard.at_ns, MARGIN_NS)
-    chosen: NDArray[np.bool_] = heard.analysable & cleared & ((marked & like & in_time) | false_alert)
-    return chosen
+            found |= each.covers(heard.at_ns, _MARKED_NS)
+    return found
+
+
+def _ordinary(heard: _Heard) -> NDArray[np.bool_]:
+    """Beats like the patient's reference that come when they should."""
+    context = np.stack([each.context for each in heard.inputs])
+    column = {name: context[:, index] for index, name in enumerate(features.CONTEXT)}
+    ordinary: NDArray[np.bool_] = column["corr_qrs"] >= np.arctanh(MIN_CORRELATION)
+    for name in ("rr_before", "rr_after"):
+        ordinary &= np.abs(column[name]) <= np.log1p(MAX_EARLY_OR_LATE)
+    return ordinary
 
 
 def _patient(device: str, heard: _Heard, normal: NDArray[np.bool_]) -> Patient:

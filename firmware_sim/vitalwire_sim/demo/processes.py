@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +25,23 @@ class ProcessError(RuntimeError):
 
 
 class Child:
-    """One `vitalwire` process. It may be killed and started again under the same name."""
+    """One `vitalwire` process. It may be killed and started again under the same name.
 
-    def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
+    `nice` lowers its priority, `environment` is added to this process's own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        folder: Path,
+        *,
+        nice: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
+        self._nice = nice
+        self._environment = {**os.environ, **(environment or {})}
         self._arguments = arguments
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,8 +60,12 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=self._environment,
             )
         self._probe = psutil.Process(self._process.pid)
+        if self._nice:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._probe.nice(self._nice)
 
     def measure(self) -> None:
         """Take note of the CPU time used so far, its own children's included."""
@@ -101,6 +120,19 @@ class Child:
         if self._process.returncode != 0:
             raise ProcessError(f"{self.name} exited {self._process.returncode}:\n{self.last_words()}")
 
+    def outcome(self, stop: threading.Event, timeout_s: float) -> int | None:
+        """Exit code; killed, and None, when `stop` is set first. Raises `ProcessError` when it takes longer."""
+        deadline = time.monotonic() + timeout_s
+        while self.exit_code is None:
+            self.measure()
+            if stop.wait(_POLL_S):
+                self.kill()
+                return None
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ProcessError(f"{self.name} took over {timeout_s:.0f} s:\n{self.last_words()}")
+        return self.exit_code
+
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Wait until `condition` holds. Raises `ProcessError` when it ends first or takes too long."""
         deadline = time.monotonic() + timeout_s
@@ -117,8 +149,11 @@ class Child:
 
     def last_words(self, lines: int = 12) -> str:
         """The end of what it printed."""
-        text = self._log.read_text(errors="replace") if self._log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(self.output().splitlines()[-lines:])
+
+    def output(self) -> str:
+        """Everything it printed."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def _signal_family(self, number: signal.Signals) -> None:
         if self._process is None or self._probe is None:

@@ -17,6 +17,7 @@ from typing import Final
 from vitalwire_edge.recordings.locate import TOY
 from vitalwire_sim.demo.processes import Child, ProcessError, answers, fetch_json, run_command
 from vitalwire_sim.demo.relay import Relay
+from vitalwire_sim.demo.retraining import NEEDED_S, Retrained, Retraining
 from vitalwire_sim.scenario import CloudRestart, LinkLoss, Scenario
 
 _START_S: Final = 60.0
@@ -25,6 +26,7 @@ _TICK_S: Final = 0.25
 _DRAIN_S: Final = 45.0
 _PREFERRED_WEB_PORT: Final = 8800
 _DOWN_S: Final = 2.0
+_OFFER_EVERY_S: Final = 3
 
 Say = Callable[[str], None]
 
@@ -57,6 +59,7 @@ class Evidence:
     disturbances: list[dict[str, object]] = field(default_factory=list)
     elapsed_s: float = 0.0
     problems: list[str] = field(default_factory=list)
+    retrained: Retrained = field(default_factory=Retrained)
 
 
 class Demo:
@@ -73,6 +76,9 @@ class Demo:
         self._announced: set[str] = set()
         self._web_port = plan.web_port or _web_port()
         self._cloud: Child | None = None
+        self._retraining: Retraining | None = None
+        if plan.seconds is None or plan.seconds >= NEEDED_S:
+            self._retraining = Retraining(plan.folder, self._data_dir, seed=plan.seed, say=say)
         self.evidence = Evidence()
 
     @property
@@ -85,10 +91,14 @@ class Demo:
         with ExitStack() as stack:
             stack.callback(self._end_relays)
             stack.callback(self._kill_all)
+            stack.callback(self._end_retraining)
             broker, cloud, gateways, wearables, start_ns = self._start()
             if self._plan.browser:
                 webbrowser.open(self.page)
+            if self._retraining is not None:
+                self._retraining.start()
             self._play(cloud, wearables, start_ns)
+            self._end_retraining()
             self._finish(wearables, gateways, cloud)
             self.evidence.audit = json.loads(
                 run_command(["cloud", "audit", "--json", "--values", "--data-dir", str(self._data_dir)])
@@ -96,6 +106,8 @@ class Demo:
             with self._noting_problems():
                 broker.stop()
             self.evidence.cpu_s = {child.name: round(child.cpu_s, 2) for child in self._children}
+            if self._retraining is not None:
+                self.evidence.cpu_s["retraining"] = round(self._retraining.cpu_s, 2)
         return self.evidence
 
     def _start(self) -> tuple[Child, Child, list[Child], list[Child], int]:
@@ -108,8 +120,9 @@ class Demo:
         broker.wait_until(lambda: _listens(broker_port), "listening", _START_S)
 
         self._say("starting the cloud service")
-        for gateway in plan.scenario.gateways:
-            _write_secret(self._keys / f"{gateway}.key", secrets.token_hex(32))
+        keys = {gateway: secrets.token_bytes(32) for gateway in plan.scenario.gateways}
+        for gateway, key in keys.items():
+            _write_secret(self._keys / f"{gateway}.key", key.hex())
         cloud = self._child(
             "cloud",
             [
@@ -120,14 +133,19 @@ class Demo:
                 *("--data-dir", str(self._data_dir)),
                 *("--keys-dir", str(self._keys)),
                 *("--set", f"site={plan.scenario.site}"),
+                *("--set", f"models.rollout.offer_every_s={_OFFER_EVERY_S}"),
             ],
         )
         self._cloud = cloud
         cloud.start()
         cloud.wait_until(lambda: answers(f"{self.page}readyz"), "becoming ready", _START_S)
 
+        flags = []
+        if self._retraining is not None:
+            self._say("making keys for models and simulated patients to judge them on")
+            flags = self._retraining.prepare(broker_port, plan.scenario.site, keys)
         self._say("starting the gateways (the first time compiles the signal code, about half a minute)")
-        gateways, addresses = self._start_gateways(broker_port)
+        gateways, addresses = self._start_gateways(broker_port, flags)
         start_ns = time.time_ns() + int(_LEAD_IN_S * 1e9)
         self._say(f"starting {len(plan.scenario.devices)} wearables")
         wearables = [
@@ -139,7 +157,7 @@ class Demo:
         self._say(f"live page: {self.page}")
         return broker, cloud, gateways, wearables, start_ns
 
-    def _start_gateways(self, broker_port: int) -> tuple[list[Child], dict[str, str]]:
+    def _start_gateways(self, broker_port: int, flags: list[str]) -> tuple[list[Child], dict[str, str]]:
         gateways, addresses, ready = [], {}, {}
         for name in self._plan.scenario.gateways:
             relay = self._relays[name] = Relay(broker_port)
@@ -162,6 +180,7 @@ class Demo:
                     *("--set", f"key_file={self._keys / name}.key"),
                     *("--set", "clock.trust_system=true"),
                     *("--set", "telemetry.simulated=true"),
+                    *flags,
                 ],
             )
             gateway.start()
@@ -298,6 +317,11 @@ class Demo:
         for child in self._children:
             if child.exit_code is None:
                 child.kill()
+
+    def _end_retraining(self) -> None:
+        if self._retraining is not None:
+            self._retraining.stop()
+            self.evidence.retrained = self._retraining.result
 
     def _end_relays(self) -> None:
         for relay in self._relays.values():

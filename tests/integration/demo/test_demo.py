@@ -53,8 +53,25 @@ def test_a_bad_minute_and_a_half_loses_nothing_and_misses_nothing(tmp_path):
     for figures in report["latency_ms"].values():
         assert 0 < figures["p50"] <= figures["p99"] <= figures["max"]
     assert report["wire_bytes_per_device_s"] > 100
-    assert {"broker", "cloud", "gw-a", "gw-b", *devices} == set(report["cpu_s"])
+    assert {"broker", "cloud", "gw-a", "gw-b", "retraining", *devices} == set(report["cpu_s"])
     assert all(used > 0 for used in report["cpu_s"].values())
+
+    assert {update["gateway"] for update in report["models"]} == {"gw-a", "gw-b"}
+    for update in report["models"]:
+        assert update["after"] > update["before"] >= 1
+        assert update["beats_missed_in_swap"] == 0
+        assert update["patients"] > 8
+        assert update["beats"] > 1000
+        assert re.match(r"[1-9]\d* beats of [1-9]\d* devices of a store", update["sources"][0])
+        assert "simulated patients" in update["judged_on"]
+        assert update["gate"]
+        assert all(check["passed"] for check in update["gate"])
+        assert len(update["child_hash"]) == 64
+    assert len({update["child_hash"] for update in report["models"]}) == 1
+    refused = {each["what"]: each for each in report["refused"]}
+    assert set(refused) == {"degraded candidate", "tampered file"}
+    assert "good enough" in refused["degraded candidate"]["reason"]
+    assert (refused["tampered file"]["by"], refused["tampered file"]["reason"]) == ("gw-a", "wrong_signature")
 
 
 @pytest.mark.timeout(120)

@@ -7,6 +7,7 @@ import pytest
 
 from vitalwire_sim import truth
 from vitalwire_sim.demo.report import build_report
+from vitalwire_sim.demo.retraining import DEGRADED, TAMPERED, ModelUpdate, RefusedModel, Retrained
 from vitalwire_sim.demo.run import Evidence, Plan
 from vitalwire_sim.scenario import load
 
@@ -81,7 +82,9 @@ def stream(samples: int = 950, duplicated: int = 0) -> dict[str, object]:
 
 @pytest.fixture
 def judge(tmp_path):
-    def build(*, streams=None, alarms=None, cut=False, disturbances=(), problems=()):
+    def build(
+        *, streams=None, alarms=None, cut=False, disturbances=(), problems=(), seconds=60.0, retrained=None
+    ):
         counters = tmp_path / "gw-a.counters.json"
         counters.write_bytes(
             msgspec.json.encode({"devices": {"chest-1": {"accepted": {"ecg": 950}, "bytes_published": 6000}}})
@@ -95,10 +98,11 @@ def judge(tmp_path):
             },
             cpu_s={"cloud": 1.0},
             disturbances=list(disturbances),
-            elapsed_s=60.0,
+            elapsed_s=seconds,
             problems=list(problems),
+            retrained=retrained or Retrained(),
         )
-        plan = Plan("ward", load("ward"), 60.0, 1, tmp_path, browser=False)
+        plan = Plan("ward", load("ward"), seconds, 1, tmp_path, browser=False)
         return build_report(plan, evidence)
 
     return build
@@ -132,6 +136,52 @@ def test_a_clean_run(judge):
 )
 def test_every_flaw_is_not_ok(judge, flaw):
     assert not judge(**flaw).ok
+
+
+def update(gateway: str, missed: int = 0) -> ModelUpdate:
+    return ModelUpdate(
+        gateway=gateway,
+        before=1,
+        after=2,
+        parent_hash="a" * 64,
+        child_hash="b" * 64,
+        patients=12,
+        beats=2000,
+        sources=["30 beats of 2 devices of a store"],
+        judged_on="simulated patients",
+        gate=[],
+        beats_missed_in_swap=missed,
+    )
+
+
+def circle(*, updates=("gw-a", "gw-b"), refused=(TAMPERED, DEGRADED), missed=0, problems=()) -> Retrained:
+    return Retrained(
+        wanted=True,
+        to_refuse={TAMPERED, DEGRADED},
+        updates=[update(name, missed) for name in updates],
+        refused=[RefusedModel(what=what, by="x", reason="y", detail="z") for what in refused],
+        problems=list(problems),
+    )
+
+
+def test_the_circle_of_the_model_has_to_close(judge):
+    report = judge(seconds=90.0, retrained=circle())
+    assert report.ok
+    assert [each.gateway for each in report.models] == ["gw-a", "gw-b"]
+    assert {each.what for each in report.refused} == {TAMPERED, DEGRADED}
+    for broken in (
+        circle(updates=("gw-a",)),
+        circle(refused=(TAMPERED,)),
+        circle(refused=(DEGRADED,)),
+        circle(missed=1),
+        circle(problems=["gw-a refused version 2"]),
+    ):
+        assert not judge(seconds=90.0, retrained=broken).ok
+
+
+def test_a_run_that_was_too_short_for_the_circle_is_not_asked_for_it(judge):
+    assert judge(seconds=30.0, retrained=circle(updates=(), refused=())).ok
+    assert not judge(seconds=30.0, retrained=circle(updates=("gw-a",), missed=2)).ok
 
 
 def test_consequences_are_no_false_alerts_but_the_unexplained_is(judge):

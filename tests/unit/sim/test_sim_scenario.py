@@ -144,6 +144,7 @@ def test_kinds_that_must_alarm_expect_known_alarm_kinds():
         "lead_off",
         "device_silent",
         "battery_low",
+        "beat_anomaly",
     }
     for kind in KINDS.values():
         assert {*kind.expects, *kind.allows} <= known
