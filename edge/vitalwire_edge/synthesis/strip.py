@@ -23,7 +23,12 @@ SYMBOLS: Final = {"N": "N", "S": "A", "V": "V", "F": "F"}
 
 NOTE: Final = "SYNTHETIC ECG, generated, of no patient"
 _HALF_FADE: Final = 10
-_TAIL: Final = 40
+_REST: Final = 24
+"""Samples at a window's start in which the heart rests."""
+
+_OWN_SHARE: Final = 0.64
+"""Of the interval of its style: so long after the R peak a window shows its own beat."""
+
 _STRETCH: Final = (0.75, 1.25)
 _LEAD_IN: Final = {"N": (75, 0.42), "S": (60, 0.40), "V": (30, 0.30), "F": (55, 0.40)}
 """Samples before the R peak at which a beat takes over, and at most what share of the interval before it."""
@@ -48,6 +53,7 @@ def compose(
     peaks = np.array([round(beat.at_s * ANALYSIS_HZ) for beat in plan.beats])
     labels = [beat.label for beat in plan.beats]
     made = generator.beats(labels, [style] * len(labels), rng, one_focus=True).astype(np.float64)
+    _conduct(made, labels, generator.beats(["N"] * labels.count("S"), [style] * labels.count("S"), rng))
     fibrillating = plan.rhythms[0][1] == "(AFIB"
     if fibrillating:
         _flatten_p(made)
@@ -83,11 +89,17 @@ def _joined(
     takes_over = np.append(peaks - np.array(reach), peaks[-1] + own)
     takes_over[0] = min(takes_over[0], 0)
     takes_over[-1] = max(takes_over[-1], count)
+    # A window of a fast heart holds the beginning of the beat that followed; here another one follows.
+    end = min(WINDOW - 1, BEFORE + int(_OWN_SHARE * own))
+    rests = [_rough(beat) for beat, label in zip(made, labels, strict=True) if label == "N"] or [
+        np.zeros(_REST)
+    ]
     total, weights = np.zeros(count), np.zeros(count)
     for k, peak in enumerate(peaks):
         follows = made[k + 1, BEFORE - reach[k + 1]] if k + 1 < len(peaks) else 0.0
         stretch = float(np.clip(np.sqrt(before[k] / own), *_STRETCH)) if labels[k] in "NS" else 1.0
-        span = _span(made[k], int(peak), takes_over[k], takes_over[k + 1], stretch, float(follows))
+        rest = rests[k % len(rests)]
+        span = _span(made[k], int(peak), takes_over[k], takes_over[k + 1], stretch, end, float(follows), rest)
         first, last = max(0, span.start), min(count, span.start + span.value.size)
         if first < last:
             part = slice(first - span.start, last - span.start)
@@ -98,31 +110,56 @@ def _joined(
 
 
 def _span(
-    beat: NDArray[np.float64], peak: int, first: int, last: int, stretch: float, follows: float
+    beat: NDArray[np.float64],
+    peak: int,
+    first: int,
+    last: int,
+    stretch: float,
+    end: int,
+    follows: float,
+    rest: NDArray[np.float64],
 ) -> _Span:
     """A beat from `first` to `last` with its fades.
 
-    Beyond its window it goes straight to the level that follows, as rough as the window's end is: its end again, to and
-    fro, so that a long pause is no dead line.
+    From index `end` of its window on it goes straight to the level that follows, as rough as a rest is, which is played
+    to and fro, so that a long pause is no dead line.
     """
     at = np.arange(first - _HALF_FADE, last + _HALF_FADE)
     away = at - peak
     qrs = QRS_HALF
     source = np.where(away > qrs, qrs + (away - qrs) / stretch, away) + BEFORE
     value = np.interp(source, np.arange(WINDOW), beat)
-    beyond = source > WINDOW - 1
+    beyond = source > end
     count = int(beyond.sum())
     if count:
-        tail = beat[-_TAIL:]
-        rough = tail - np.linspace(tail[:5].mean(), tail[-5:].mean(), _TAIL)
         steps = np.minimum(np.arange(1, count + 1) / max(1, count - _HALF_FADE), 1.0)
-        level = tail[-5:].mean()
-        value[beyond] = level + (follows - level) * steps + np.pad(rough, (0, count), mode="reflect")[_TAIL:]
+        level = float(beat[end - 3 : end + 1].mean())
+        rough = np.pad(rest, (0, count), mode="reflect")[rest.size :]
+        grows = np.minimum(np.arange(1, count + 1) / _HALF_FADE, 1.0)
+        value[beyond] = level + (follows - level) * steps + rough * grows
     ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * _HALF_FADE) + 0.5) / (2 * _HALF_FADE))
     weight = np.ones(at.size)
     weight[: ramp.size] *= ramp
     weight[-ramp.size :] *= ramp[::-1]
     return _Span(int(at[0]), value, weight)
+
+
+def _conduct(made: NDArray[np.float64], labels: list[str], ordinary: NDArray[np.float32]) -> None:
+    """Let premature supraventricular beats end as ordinary ones do, in place.
+
+    The ventricles do what they always do; and where premature beats come in runs, a window shows the next one's QRS.
+    """
+    share = np.clip((np.arange(WINDOW) - BEFORE - QRS_HALF) / QRS_HALF, 0.0, 1.0)
+    rows = [row for row, label in enumerate(labels) if label == "S"]
+    for row, beat in zip(rows, ordinary, strict=True):
+        made[row] = (1 - share) * made[row] + share * beat
+
+
+def _rough(beat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A beat's rest without its level and slope."""
+    rest = beat[:_REST]
+    line = np.polyval(np.polyfit(np.arange(_REST), rest, 1), np.arange(_REST))
+    return (rest - line).astype(np.float64)
 
 
 def _flatten_p(made: NDArray[np.float64]) -> None:
