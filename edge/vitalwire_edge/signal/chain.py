@@ -280,7 +280,8 @@ class EcgChain:
         self, position: float, decided: int, rr: float, level: float, noise: float, out: ChainOutput
     ) -> None:
         sample = round(self._plan.device_sample(position))
-        index = round(position)
+        # Of the device's own sample, as annotations give it: so a window that is learned from is the window here.
+        index = round(sample * self._plan.up / self._plan.down)
         known = self._ecg[: decided - LOOK_AHEAD + 1 - self._ecg_start]
         at = index - self._ecg_start
         width = qrs_width_ms(known, at)
