@@ -6,7 +6,6 @@ none of them.
 
 from collections import Counter
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from vitalwire_edge.inference import runtime
 from vitalwire_edge.inference.artifact import Artifact, Host
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.keys import KeyFileError, Trust
+from vitalwire_edge.inference.shipped import TRUST_FILE
+from vitalwire_edge.inference.shipped import folder as shipped_folder
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.ota.keeper import ModelKeeper
 from vitalwire_edge.ota.slot import Conduct, ModelSlot
@@ -34,11 +35,6 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     on_probation: bool
     conduct: Conduct
     problem: str | None
-
-
-def shipped_folder() -> Path:
-    """Where the software keeps the models and the trust file that come with it."""
-    return Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
 
 
 class GatewayModels:
@@ -68,7 +64,7 @@ class GatewayModels:
             self._give_up("no runtime for models is installed: install vitalwire[edge]")
             return
         try:
-            trust = Trust.read(shipped / "trust.json", *map(Path, config.trust_files))
+            trust = Trust.read(shipped / TRUST_FILE, *map(Path, config.trust_files))
             Path(config.folder).mkdir(parents=True, exist_ok=True)
             self._keeper = ModelKeeper(
                 config,

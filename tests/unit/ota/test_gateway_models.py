@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from vitalwire_edge.clock.gateway_clock import Stamp
 from vitalwire_edge.inference.artifact import Host
+from vitalwire_edge.inference.shipped import folder as shipped_folder
 from vitalwire_edge.ota.config import OtaConfig
-from vitalwire_edge.ota.gateway import GatewayModels, shipped_folder
+from vitalwire_edge.ota.gateway import GatewayModels
 
 
 def models(folder: Path, **config) -> GatewayModels:

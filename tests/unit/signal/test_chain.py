@@ -202,6 +202,7 @@ def test_after_a_long_tachycardia_the_patients_own_beats_are_known_at_once(ecg_m
     run = [b.wide for b in out.beats if 62 * 250 < b.sample < 148 * 250]
     assert len(run) > 200
     assert all(run)
+    assert all(b.reference_corr > 0.95 for b in out.beats if b.sample > 151 * 250)
     after = [s for s in out.seconds if s.first_sample >= 156 * 250]
     assert len(after) > 50
     assert all(s.analysable for s in after)
