@@ -1,0 +1,121 @@
+"""The whole service on a real InfluxDB: one process, then two that share broker, server and ledger."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import influx
+import pytest
+from cloud_parts import BrokerProcess, wait_for
+from raw_gateway import SAMPLES, ecg
+
+
+@pytest.fixture(scope="module")
+def own_influxd(tmp_path_factory) -> Iterator[influx.Influxd]:
+    influxd = influx.Influxd(tmp_path_factory.mktemp("influxd"))
+    yield influxd
+    influxd.close()
+
+
+@pytest.fixture
+def proxy(own_influxd, monkeypatch, tmp_path) -> Iterator[influx.Proxy]:
+    """The server as every process of the test finds it: by its environment."""
+    proxy = influx.Proxy(own_influxd.port)
+    with influx.Site(proxy.url).bucket() as address:
+        (tmp_path / "token").write_text("secret\n")
+        settings = {
+            "STORE__BACKEND": "influxdb",
+            "STORE__INFLUXDB__URL": address.url,
+            "STORE__INFLUXDB__BUCKET": address.bucket,
+            "STORE__INFLUXDB__TOKEN_FILE": str(tmp_path / "token"),
+        }
+        for key, value in settings.items():
+            monkeypatch.setenv(f"VITALWIRE_CLOUD_{key}", value)
+        yield proxy
+        proxy.fail = proxy.token = None
+    proxy.close()
+
+
+@pytest.fixture
+def mosquitto(tmp_path) -> Iterator[BrokerProcess]:
+    process = BrokerProcess("mosquitto", tmp_path)
+    yield process
+    process.close()
+
+
+def stored(cloud, stream: str) -> int:
+    _, metrics = cloud.get("/metrics")
+    found = re.search(rf'vitalwire_ingest_stored_total{{stream="{stream}"}} (\S+)', metrics)
+    return round(float(found[1])) if found else 0
+
+
+def test_nothing_is_confirmed_while_the_server_refuses_and_everything_afterwards(
+    proxy, mosquitto, clouds, gateways
+):
+    cloud = clouds(mosquitto)
+    gateway = gateways(mosquitto.port, cloud.new_key())
+    proxy.token = "secret"
+    cloud.start()
+    gateway.birth()
+    proxy.fail = 503
+    gateway.send_blocks(ecg(20))
+    gateway.send_vitals()
+    gateway.send_alarm("a-1", "raised")
+    wait_for(lambda: "503" in cloud.get("/readyz")[1], "unreadiness")
+    time.sleep(0.5)
+    assert len(gateway.pending()) == 22
+    proxy.fail = None
+    assert gateway.all_confirmed(20)
+    wait_for(lambda: cloud.get("/readyz")[0] == 200, "readiness")
+    wait_for(cloud.alarms, "the alarm at the desk")
+    proxy.token = "another"
+    wait_for(lambda: "refuses the token" in cloud.get("/readyz")[1], "unreadiness for the token")
+    proxy.token = "secret"
+    ecg_proof = cloud.stream("ecg")
+    assert (ecg_proof["samples"], ecg_proof["duplicated"]) == (20 * SAMPLES, 0)
+    looked = cloud.command("quarantine", "list")
+    assert (looked.returncode, looked.stdout) == (0, "0 shown\n")
+    assert cloud.stop() == 0
+
+
+@pytest.mark.usefixtures("proxy")
+def test_two_workers_store_everything_once_also_when_one_is_killed(mosquitto, clouds, gateways):
+    cloud = clouds(mosquitto)
+    worker = clouds(mosquitto, "role=ingest")
+    second = [
+        gateways(mosquitto.port, cloud.new_key(name), name=name, device=f"w-{name}")
+        for name in ("gw-1", "gw-2")
+    ]
+    cloud.start()
+    worker.start()
+    for gateway in second:
+        gateway.many_tellers = True
+        gateway.birth()
+        gateway.send_blocks(ecg(60))
+        for _ in range(20):
+            gateway.send_vitals()
+            gateway.send_beat()
+    assert all(gateway.all_confirmed(30) for gateway in second)
+    shares = [stored(cloud, "ecg"), stored(worker, "ecg")]
+    assert sum(shares) == 120
+    assert min(shares) > 0
+    for gateway in second:
+        gateway.send_blocks(ecg(60))
+    worker.kill()
+    assert all(gateway.all_confirmed(40, resend_every_s=1.5) for gateway in second)
+    audit = cloud.audit()
+    found = {
+        (s["device"], s["stream"]): (s["messages"], s["samples"], s["duplicated"]) for s in audit["streams"]
+    }
+    for name in ("w-gw-1", "w-gw-2"):
+        assert found[name, "ecg"] == (120, 120 * SAMPLES, 0)
+        assert found[name, "vitals"] == found[name, "beat"] == (20, 20, 0)
+    assert (audit["conflicts"], audit["quarantined"]) == (0, 0)
+    assert cloud.stop() == 0
+
+
+def test_a_worker_without_a_shared_store_is_refused(embedded_broker, clouds):
+    worker = clouds(embedded_broker, "role=ingest")
+    worker.start(ready=False)
+    assert worker.process.wait(20) == 2
+    assert "store.backend=influxdb" in worker.log.read_text()
