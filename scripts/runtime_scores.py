@@ -1,62 +1,63 @@
-"""Scores of a model file on prepared beats in one runtime, or the comparison of two such files.
+"""What the shipped beat model says of a record's beats in the runtime installed, or how far two runtimes differ.
 
-Used by tflite_runtime_check.sh, in two environments. `prepare` needs the extra `train`, `score` only the edge's.
+Used by tflite_runtime.sh, in two environments. `prepare` needs vitalwire[train], `score` only what a gateway has.
 """
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from vitalwire_edge.inference.beat_model import network_inputs
+from vitalwire_edge.inference import selftest, shipped
+from vitalwire_edge.inference.artifact import Host, open_artifact
+from vitalwire_edge.inference.beat_model import BeatScorer
+from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.runtime import load
-from vitalwire_edge.inference.score import ScoreParameters, Scoring
 
 BEATS = 1000
 CLOSE = 0.05
-"""Of a spread over normal beats: what two runtimes may differ by in a score, by rounding of int8 alone."""
+"""Of a spread over normal beats: what two runtimes may differ by in a score, by the rounding of weights alone."""
 
 
 def prepare(record: Path, out: Path) -> None:
     from vitalwire_cloud.train.dataset import load_record  # noqa: PLC0415 - absent where only the gateway's part is
 
     patient = load_record(record)
-    chosen = slice(0, BEATS)
+    some = slice(0, BEATS)
     np.savez(
-        out, beat=patient.beat[chosen], reference=patient.reference[chosen], context=patient.context[chosen]
+        out,
+        sample=patient.sample[some],
+        beat=patient.beat[some],
+        reference=patient.reference[some],
+        context=patient.context[some],
     )
 
 
-def score(model: Path, runtime: str, parameters: Path, beats: Path, out: Path) -> None:
-    scoring = Scoring(msgspec.json.decode(parameters.read_bytes(), type=ScoreParameters))
+def score(beats: Path, runtime: str, out: Path) -> None:
+    installed = Host.here().runtimes
+    if installed != (runtime,):
+        raise SystemExit(f"this environment has {installed}, not {runtime} alone")
+    artifact = open_artifact(shipped.first(), shipped.trust(), now_ns=None)
+    proved = selftest.run(artifact, load)
+    scorer = BeatScorer.of(artifact)
     with np.load(beats, allow_pickle=False) as stored:
-        beat, reference, context = stored["beat"], stored["reference"], stored["context"]
-    runner = load(model.read_bytes(), runtime)
-    inputs = network_inputs(scoring, beat, reference, context)
-    rows, took = [], []
-    for k in range(beat.shape[0]):
-        one = [each[k : k + 1] for each in inputs]
-        began = time.perf_counter_ns()
-        rows.append(runner(one))
-        took.append(time.perf_counter_ns() - began)
-    expected, width, timing, latent = (np.concatenate([row[k] for row in rows]) for k in range(4))
-    views = scoring.views(beat, context, (expected, width, timing, latent))
-    np.savez(out, score=views.score, latent=latent, p50_us=np.percentile(took, 50) / 1000)
+        rows = zip(stored["sample"], stored["beat"], stored["reference"], stored["context"], strict=True)
+        said = [scorer.score(BeatInput(int(at), beat, own, context, 1.0)) for at, beat, own, context in rows]
+    np.savez(out, score=[each.score for each in said if each is not None])
+    sys.stdout.write(
+        f"{runtime}: {artifact.file_name} passed its self-test ({proved.worst_error:.2f} of the tolerance, "
+        f"{proved.p99_us:.0f} us at the 99th percentile); {len(said)} beats scored\n"
+    )
 
 
 def compare(ours: Path, theirs: Path) -> int:
     with np.load(ours, allow_pickle=False) as one, np.load(theirs, allow_pickle=False) as other:
         off = np.abs(one["score"] - other["score"])
-        sys.stdout.write(
-            f"{off.size} beats: scores differ by {off.max():.4g} at most (allowed {CLOSE}), "
-            f"{off.mean():.4g} on average; "
-            f"latents by {np.abs(one['latent'] - other['latent']).max():.4g}; "
-            f"{float(one['p50_us']):.0f} us and {float(other['p50_us']):.0f} us per beat\n"
-        )
-    return int(off.max() > CLOSE)
+    sys.stdout.write(
+        f"{off.size} beats: scores differ by {off.max():.4g} at most (allowed {CLOSE}), {off.mean():.4g} on average\n"
+    )
+    return int(off.size < BEATS or not off.max() <= CLOSE)
 
 
 def main() -> int:
@@ -66,14 +67,9 @@ def main() -> int:
     one.add_argument("record", type=Path)
     one.add_argument("out", type=Path)
     two = commands.add_parser("score")
-    for name, kind in (
-        ("model", Path),
-        ("runtime", str),
-        ("parameters", Path),
-        ("beats", Path),
-        ("out", Path),
-    ):
-        two.add_argument(name, type=kind)
+    two.add_argument("beats", type=Path)
+    two.add_argument("runtime", choices=("ai-edge-litert", "tflite-runtime"))
+    two.add_argument("out", type=Path)
     three = commands.add_parser("compare")
     three.add_argument("ours", type=Path)
     three.add_argument("theirs", type=Path)

@@ -1,6 +1,7 @@
 """A candidate for the registry: what training and export leave in a folder."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +29,27 @@ CITATIONS: Final = (
 )
 
 
-def candidate_of(source: Path, out: Path) -> dict[str, int]:
-    """Export a fitted model and write the candidate. Returns the sizes of its parts.
+class FiguresError(ValueError):
+    """A file is not what `vitalwire evaluate --json` writes."""
 
-    Raises `FittedModelError`, `OSError`.
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card tells of one protocol, out of the JSON of `vitalwire evaluate`."""
+
+    protocol: str
+    model: str
+    records: list[str]
+    seed: int
+    metrics: dict[str, float | None]
+    peers: dict[str, dict[str, float | None]]
+    bar: dict[str, float]
+    passed: bool
+
+
+def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[str, int]:
+    """Export a fitted model and write the candidate, with what was measured. Returns the sizes of its parts.
+
+    Raises `FittedModelError`, `FiguresError`, `OSError`.
     """
     network, parameters, beats = export.saved(source)
     run: dict[str, Any] = msgspec.json.decode((source / "run.json").read_bytes())
@@ -42,7 +60,7 @@ def candidate_of(source: Path, out: Path) -> dict[str, int]:
         export.FILES[export.WEIGHTS]: made[export.WEIGHTS],
         SELF_TEST: pack_vectors(export.self_test(model, parameters, beats)),
         PARAMETERS: msgspec.json.encode(parameters),
-        CARD: msgspec.json.format(msgspec.json.encode(card(run, source)), indent=1),
+        CARD: msgspec.json.format(msgspec.json.encode(card(run, figures)), indent=1),
     }
     write_candidate(out, Candidate(specification=Specification(name="beat", hardware=NEEDS), parts=parts))
     out.joinpath(export.FILES[export.FLOAT]).write_bytes(made[export.FLOAT])
@@ -68,18 +86,24 @@ def signed_artifact(folder: Path, signer: Signer, *, version: int, now_ns: int) 
     return path
 
 
-def card(run: dict[str, Any], source: Path) -> dict[str, Any]:
-    """The model card: what it is for, what it learned from, what it was measured to do."""
-    figures = source / "figures.json"
+def card(run: dict[str, Any], figures: Sequence[Path]) -> dict[str, Any]:
+    """The model card: what it is for, what it learned from, what it was measured to do. Raises `FiguresError`."""
     return {
         "model": "conditional variational autoencoder of normal beats and their rhythm, with a Gaussian mixture",
         "use": "ranks beats of one ECG lead by how unlike the patient's normal beats they are; not a diagnosis",
         "limits": "adults, no paced rhythm; lethal rhythms are detected by rules, never by this model",
-        "selection": "fitted on normal beats only; the form of the score was picked among about ten after seeing "
-        "labelled, cross-validated figures on the same patients, so the figures below flatter it a little",
+        "selection": "fitted on normal beats only; the form of the score was picked among about forty after seeing "
+        "labelled, cross-validated figures on the same patients, so the figures below flatter it",
         "training": run | _provenance(run),
-        "figures": msgspec.json.decode(figures.read_bytes()) if figures.is_file() else {},
+        "figures": [msgspec.to_builtins(_figures(path)) for path in figures],
     }
+
+
+def _figures(path: Path) -> Figures:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Figures)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise FiguresError(f"figures {path}: {error}; give what `vitalwire evaluate --json` wrote") from error
 
 
 def _provenance(run: dict[str, Any]) -> dict[str, Any]:

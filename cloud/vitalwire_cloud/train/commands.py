@@ -97,7 +97,9 @@ def beat(
         )
     if data is not None:
         beats = sum(int(p.normal.sum()) for p in annotated)
-        sources.append(f"{beats} normal beats of {len(annotated)} annotated records of the folder {data.name}")
+        sources.append(
+            f"{beats} normal beats of {len(annotated)} annotated records of the folder {data.name}"
+        )
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(
         model, patients, seed=seed, seconds=time.monotonic() - began, created=created, sources=sources
@@ -140,17 +142,25 @@ def export(
         typer.Option("--key", help="Signing key: also write the signed artifact.", metavar="FILE"),
     ] = None,
     version: Annotated[int, typer.Option("--version", min=1, help="With --key: version to sign.")] = 1,
+    figures: Annotated[
+        list[Path] | None,
+        typer.Option("--figures", help="JSON of `vitalwire evaluate` for the card; repeat it.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
-    from vitalwire_cloud.train.candidate import candidate_of, signed_artifact  # noqa: PLC0415 - the exporter is heavy
+    from vitalwire_cloud.train.candidate import (  # noqa: PLC0415 - the exporter is heavy
+        FiguresError,
+        candidate_of,
+        signed_artifact,
+    )
     from vitalwire_cloud.train.export_generator import generator_candidate, is_generator  # noqa: PLC0415 - likewise
 
     try:
-        sizes = generator_candidate(source, out) if is_generator(source) else candidate_of(source, out)
+        sizes = generator_candidate(source, out) if is_generator(source) else candidate_of(source, out, figures or ())
         if key is not None:
             signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())
             sizes[signed.name] = signed.stat().st_size
-    except (FittedModelError, KeyFileError, ArtifactRefusedError, OSError) as error:
+    except (FittedModelError, FiguresError, KeyFileError, ArtifactRefusedError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     for name, size in sizes.items():
