@@ -15,6 +15,7 @@ from vitalwire_edge.process import config as layers
 from vitalwire_edge.process import logs
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.health import HealthServer
+from vitalwire_edge.process.notify import supervised
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
 from vitalwire_edge.sources import commands as source_commands
@@ -110,6 +111,7 @@ def run(
                 stack.enter_context(server)
                 log.info("health_listening", host=server.address[0], port=server.address[1])
             agent.start()
+            stack.enter_context(supervised(agent.live))
             agent.run(stop)
     except (SourceError, SpoolError, OSError) as error:
         typer.echo(f"vitalwire edge: {error}", err=True)

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import escape
+from typing import Protocol
 
 import msgspec
 
 from vitalwire_edge.alarms import AlarmChange
-from vitalwire_edge.ota.gateway import ModelState
 from vitalwire_edge.process.health import Page
 from vitalwire_edge.sources.inbox import SourceState
 from vitalwire_edge.wire.messages import DeviceStatus
@@ -29,6 +29,17 @@ class SpoolView(msgspec.Struct, frozen=True):
     problem: str | None
 
 
+class _Model(Protocol):
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def on_probation(self) -> bool: ...
+
+    @property
+    def problem(self) -> str | None: ...
+
+
 class ModelView(msgspec.Struct, frozen=True):
     """The beat model at work; version 0 for none."""
 
@@ -37,7 +48,7 @@ class ModelView(msgspec.Struct, frozen=True):
     problem: str | None
 
     @classmethod
-    def of(cls, state: ModelState) -> "ModelView":
+    def of(cls, state: _Model) -> "ModelView":
         """From the gateway's models."""
         return cls(state.version, state.on_probation, state.problem)
 

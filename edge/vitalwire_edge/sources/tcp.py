@@ -17,6 +17,9 @@ _READ_BYTES: Final = 16 * 1024
 _TICK_S: Final = 0.25
 _FULL_WAIT_S: Final = 0.02
 _BACKLOG: Final = 16
+_STARVED_S: Final = 1.0
+_STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""No file descriptor or memory for one more connection: it stays in the backlog, and the listener readable."""
 
 
 class TcpChannel:
@@ -62,7 +65,9 @@ class TcpSource:
         self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="tcp-source", daemon=True)
         self._failure: str | None = None
+        self._listens_at_s: float | None = None
         self.refused = 0
+        self.starved = 0
         self.address: tuple[str, int] = (host, port)
 
     def start(self) -> None:
@@ -89,6 +94,9 @@ class TcpSource:
     def stop(self) -> None:
         """Close every connection and the listener."""
         self._stop.set()
+        if self._thread.ident is None:
+            self._release()
+            return
         self.wake()
         self._thread.join(5.0)
 
@@ -101,7 +109,8 @@ class TcpSource:
     def state(self) -> SourceState:
         """How it stands."""
         host, port = self.address
-        counters = {"refused": self.refused} if self.refused else {}
+        counted = {"refused": self.refused, "starved": self.starved}
+        counters = {name: count for name, count in counted.items() if count}
         return SourceState("tcp", f"{host}:{port}", len(self._channels), self.problem(), counters)
 
     def wake(self) -> None:
@@ -144,6 +153,10 @@ class TcpSource:
             else:
                 self._read(key.data, arrival_ns)
         now = arrival_ns * 1e-9
+        if self._listens_at_s is not None and now >= self._listens_at_s:
+            assert self._listener is not None
+            self._listens_at_s = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
         for channel in list(self._channels):
             if channel.closing:
                 self._end(channel, "refused by the gateway")
@@ -155,8 +168,8 @@ class TcpSource:
         try:
             connection, peer = self._listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                log.warning("tcp_accept_failed", reason=error.strerror)
+            if error.errno in _STARVED:
+                self._rest(error)
             return
         if len(self._channels) >= self._max:
             self.refused += 1
@@ -168,6 +181,15 @@ class TcpSource:
         self._channels.add(channel)
         self._selector.register(connection, selectors.EVENT_READ, channel)
         self._inbox.put(Opened(channel))
+
+    def _rest(self, error: OSError) -> None:
+        """Leave the listener alone for a second: asked again at once, it would keep a core busy for nothing."""
+        assert self._listener is not None
+        self._selector.unregister(self._listener)
+        self._listens_at_s = time.monotonic() + _STARVED_S
+        self.starved += 1
+        if self.starved == 1:
+            log.warning("tcp_accept_failed", reason=error.strerror, fix="raise the limit of open files")
 
     def _read(self, channel: TcpChannel, arrival_ns: int) -> None:
         try:

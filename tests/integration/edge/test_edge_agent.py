@@ -30,7 +30,7 @@ COMMAND = (sys.executable, "-c", "from vitalwire_edge.cli import main; main()", 
 
 
 class EdgeProcess:
-    def __init__(self, folder, broker_port, *settings):
+    def __init__(self, folder, broker_port, *settings, arguments=()):
         self.folder = folder
         (folder / "key").write_text(KEY.hex())
         self.port, self.health = free_port(), free_port()
@@ -43,6 +43,7 @@ class EdgeProcess:
             *("--counters", str(self.counters)),
             *("--set", f"key_file={folder / 'key'}", "--set", "mqtt.retry_max_s=0.5"),
             *(part for setting in settings for part in ("--set", setting)),
+            *arguments,
         ]
         self.log = (folder / "log").open("ab")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -57,6 +58,17 @@ class EdgeProcess:
                 return answer.read().decode()
         except (urllib.error.URLError, OSError):
             return None
+
+    def trouble(self):
+        """What the readiness probe names."""
+        try:
+            return self.ask_strictly("readyz")
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def ask_strictly(self, path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/{path}", timeout=2) as answer:
+            return answer.read().decode()
 
     def accepted(self):
         if not self.counters.exists():
