@@ -27,6 +27,7 @@ from vitalwire_cloud.web.access import UnsafeBindError, require_token
 from vitalwire_cloud.web.app import create_app
 from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.process.notify import supervised
 
 log = structlog.get_logger()
 
@@ -168,7 +169,8 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
         broker = f"{config.mqtt.host}:{config.mqtt.port}"
         log.info("cloud_listening", web=f"http://{host}:{port}/", broker=broker, data=config.data_dir)
         # A signal makes the server end cleanly; afterwards it raises the signal again, which sets `stop`.
-        server.run(sockets=[sock])
+        with supervised(running.live):
+            server.run(sockets=[sock])
         stop.set()
         guard.join()
     if failures:
