@@ -181,13 +181,14 @@ def vitals(
         Path, typer.Option("--data", help="Folder with cinc2012/ and mimic4wdb/.", metavar="DIR")
     ],
     json: Json = None,
+    stays: Annotated[int | None, typer.Option("--stays", min=100, help="Only so many stays.")] = None,
     seed: Seed = 1,
 ) -> None:
     """NEWS2 against its table; the model of vital signs on faults and on the outcome of stays never seen (P7)."""
     from vitalwire_cloud.evaluation import vitals as protocol  # noqa: PLC0415 - the name is the command's
 
     with running("P7") as steps:
-        outcome = protocol.vitals(data, seed=seed, steps=steps)
+        outcome = protocol.vitals(data, seed=seed, limit=stays, steps=steps)
     report.say(outcome, json)
 
 
