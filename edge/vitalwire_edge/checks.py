@@ -5,21 +5,21 @@ import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from vitalwire_edge.clock.gateway_clock import kernel_synchronised
-from vitalwire_edge.inference import selftest
+from vitalwire_edge.inference import selftest, shipped
 from vitalwire_edge.inference.artifact import open_artifact
-from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
 from vitalwire_edge.inference.runtime import ModelFileError, RuntimeMissingError, load
+from vitalwire_edge.ota.state import OtaState
 from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -119,18 +119,46 @@ def tls(subject: Subject) -> Iterator[Finding]:
         yield Finding("tls", "ok", "no certificates named; without TLS only this machine may be spoken to")
 
 
-def model(_: Subject) -> Iterator[Finding]:
+def model(subject: Subject) -> Iterator[Finding]:
     """Does the model that comes along open, and does it run here as it ran where it was made?"""
-    shipped = Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
-    for path in sorted(shipped.glob("*.vwm")):
+    for path in sorted(shipped.folder().glob("*.vwm")):
         try:
-            artifact = open_artifact(path.read_bytes(), Trust.read(shipped / "trust.json"), now_ns=None)
+            artifact = open_artifact(path.read_bytes(), shipped.trust(), now_ns=None)
             tested = selftest.run(artifact, load)
         except (ArtifactRefusedError, RuntimeMissingError, ModelFileError) as error:
             yield Finding("model", "problem", f"{path.name}: {error}", "install vitalwire[edge] again")
         else:
-            figures = f"opens and runs, {tested.p99_us:.0f} us at the 99th percentile"
-            yield Finding("model", "ok", f"{path.name} {figures}; it scores no stream yet")
+            yield Finding(
+                "model", "ok", f"{path.name} opens and runs, {tested.p99_us:.0f} us at the 99th percentile"
+            )
+    if subject.spool is not None:
+        yield _kept(Path(f"{subject.spool}.models"))
+
+
+def _kept(folder: Path) -> Finding:
+    """What a gateway with this folder scores with."""
+    try:
+        state = msgspec.json.decode((folder / "state.json").read_bytes(), type=OtaState)
+    except FileNotFoundError:
+        return Finding("model", "ok", f"no gateway has kept models in {folder} yet")
+    except (OSError, msgspec.MsgspecError) as error:
+        return Finding(
+            "model",
+            "problem",
+            f"{folder / 'state.json'}: {error}",
+            "restart the gateway: it goes back to the shipped",
+        )
+    refused = f", {len(state.refused)} refused" if state.refused else ""
+    if state.candidate is not None:
+        return Finding("model", "ok", f"version {state.candidate.version} is at work on probation{refused}")
+    if state.confirmed is None:
+        return Finding(
+            "model",
+            "problem",
+            f"no model is confirmed in {folder}{refused}",
+            "see the gateway's log: model_refused",
+        )
+    return Finding("model", "ok", f"version {state.confirmed.version} is at work, confirmed{refused}")
 
 
 def _expiry(path: Path) -> Finding:

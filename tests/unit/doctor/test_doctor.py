@@ -6,8 +6,14 @@ import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
 
+from vitalwire_edge import checks
+from vitalwire_edge.ota.state import ModelRef, OtaState
+from vitalwire_edge.process.findings import Subject
+
+REF = ModelRef(name="beat", version=7, manifest_sha256="a" * 64, sha256="b" * 64)
 DOCTOR = (sys.executable, "-m", "vitalwire_edge", "doctor")
 
 
@@ -20,7 +26,7 @@ def doctor(*arguments: str) -> tuple[int, dict[str, dict[str, str]], str]:
 def test_a_machine_with_nothing_named_is_fit():
     code, found, _ = doctor()
     assert code == 0
-    assert set(found) == {"broker", "clock", "disk", "model", "store", "tls"}
+    assert set(found) == {"broker", "clock", "disk", "model", "sources", "store", "tls"}
     assert found["disk"]["verdict"] == "ok"
 
 
@@ -63,3 +69,33 @@ def test_a_malformed_address_is_wrong_use():
     code, _, error = doctor("--broker", "somewhere")
     assert code == 2
     assert "host:port" in error
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "named"),
+    [
+        (None, "ok", "no gateway has kept models"),
+        (OtaState(), "problem", "no model is confirmed"),
+        (OtaState(confirmed=REF), "ok", "version 7 is at work, confirmed"),
+        (OtaState(confirmed=REF, candidate=REF), "ok", "version 7 is at work on probation"),
+    ],
+)
+def test_which_model_a_gateway_scores_with(tmp_path, state, verdict, named):
+    if state is not None:
+        folder = tmp_path / "spool.sqlite.models"
+        folder.mkdir()
+        (folder / "state.json").write_bytes(msgspec.json.encode(state))
+    *shipped, kept = checks.model(Subject(spool=tmp_path / "spool.sqlite"))
+    assert shipped
+    assert all("opens and runs" in finding.detail for finding in shipped)
+    assert kept.verdict == verdict
+    assert named in kept.detail
+
+
+def test_a_model_state_that_cannot_be_read_is_a_problem(tmp_path):
+    folder = tmp_path / "spool.sqlite.models"
+    folder.mkdir()
+    (folder / "state.json").write_bytes(b"{")
+    *_, kept = checks.model(Subject(spool=tmp_path / "spool.sqlite"))
+    assert kept.verdict == "problem"
+    assert "state.json" in kept.detail
