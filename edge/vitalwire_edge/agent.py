@@ -118,6 +118,7 @@ class Agent:
         self.door = Doorkeeper(self._wearable)
         self._turned_s = time.monotonic()
         self._started = False
+        self._ending = False
         self.spool.listen(self)
         self.spool.listen(self.announcer)
 
@@ -163,8 +164,8 @@ class Agent:
         return next((p for p in (*problems, self.spool.state.problem) if p is not None), None)
 
     def live(self) -> str | None:
-        """None while every thread turns."""
-        if not self._started:
+        """None while every thread turns, and while they end one after the other."""
+        if not self._started or self._ending:
             return None
         for name, alive in (
             ("spool", self.spool.alive()),
@@ -272,6 +273,7 @@ class Agent:
 
     def _end(self) -> None:
         log.info("gateway_stopping")
+        self._ending = True
         for source in self.sources:
             source.stop()
         self._turn(0.0)
