@@ -22,11 +22,13 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.timeout(240)
-def test_a_bad_minute_and_a_half_loses_nothing_and_misses_nothing(tmp_path):
+@pytest.mark.timeout(300)
+def test_a_bad_minute_and_a_half_loses_nothing_misses_nothing_and_improves_a_model(tmp_path):
     out = tmp_path / "out.json"
+    # Half a minute of calm more than by default: other tests keep the machine from training as fast as it could.
+    seconds = 120
     done = subprocess.run(
-        [*DEMO, "--seconds", "90", "--json", str(out)],
+        [*DEMO, "--seconds", str(seconds), "--json", str(out)],
         capture_output=True,
         text=True,
         check=False,
@@ -36,14 +38,14 @@ def test_a_bad_minute_and_a_half_loses_nothing_and_misses_nothing(tmp_path):
     report = json.loads(out.read_text())
 
     assert report["ok"] is True
-    assert report["seconds"] >= 90
+    assert report["seconds"] >= seconds
     devices = {stream["device"] for stream in report["streams"]}
     assert len(devices) >= 4
     assert all(s["lost"] == s["duplicated"] == 0 and s["stored"] == s["sent"] for s in report["streams"])
     ecg = {s["device"]: s for s in report["streams"] if s["stream"] == "ecg"}
-    # 90 s at 250 Hz, or the recording's 360 Hz, less what the script made the radio drop.
+    # 250 Hz, or the recording's 360 Hz, less what the script made the radio drop.
     for stream in ecg.values():
-        assert stream["sent"] + stream["dropped_by_script"] in {90 * 250, 90 * 360}
+        assert stream["sent"] + stream["dropped_by_script"] in {seconds * 250, seconds * 360}
     assert any(stream["dropped_by_script"] for stream in ecg.values())
 
     assert len({episode["kind"] for episode in report["episodes"]}) >= 6
