@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -79,6 +79,13 @@ def _head(train: Scores, died: NDArray[np.bool_], test: Scores, strength: float)
     return risk
 
 
+def _area(positive: NDArray[np.bool_], score: Scores) -> float:
+    """Area under the ROC curve from ranks (Mann & Whitney), a hundred times faster than with every check."""
+    count = int(positive.sum())
+    below = float(rankdata(score)[positive].sum()) - count * (count + 1) / 2
+    return below / (count * (positive.size - count))
+
+
 def interval(died: NDArray[np.bool_], scores: Sequence[Scores], *, seed: int) -> list[tuple[float, float]]:
     """95 % bootstrap interval over stays: of the first score's area, then of its lead over each other."""
     rng = np.random.default_rng(seed)
@@ -87,7 +94,7 @@ def interval(died: NDArray[np.bool_], scores: Sequence[Scores], *, seed: int) ->
         chosen = rng.integers(died.size, size=died.size)
         if not 0 < int(died[chosen].sum()) < died.size:
             continue
-        areas = [float(roc_auc_score(died[chosen], each[chosen])) for each in scores]
+        areas = [_area(died[chosen], each[chosen]) for each in scores]
         drawn.append([areas[0], *(areas[0] - other for other in areas[1:])])
     low, high = np.quantile(np.asarray(drawn), (0.025, 0.975), axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
