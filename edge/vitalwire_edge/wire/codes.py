@@ -79,3 +79,8 @@ class ValueStatus(IntEnum):
     QUESTIONABLE = 1
     SENSOR_OFF = 2
     INVALID = 3
+
+
+MIN_SCALE: Final = 1e-9
+MAX_SCALE: Final = 1e6
+"""What one step of a waveform may be worth in the channel's unit: any converter's, and never beyond single precision."""

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vitalwire_edge.wire.codes import Code, ValueStatus
+from vitalwire_edge.wire.codes import MAX_SCALE, MIN_SCALE, Code, ValueStatus
 
 FRAME_VERSION: Final = 1
 SYNC: Final = b"\xa5\x5a"
@@ -173,8 +173,10 @@ def _decode_payload(kind: int, payload: bytes) -> Payload:
                     WaveChannel(Code(code), rate_mhz, scale)
                     for code, rate_mhz, scale in _CHANNEL.iter_unpack(payload[_HELLO.size :])
                 )
-                if any(c.rate_mhz == 0 or not np.isfinite(c.scale) or c.scale <= 0 for c in channels):
-                    raise FrameError("hello with a channel of rate 0 or without a positive scale")
+                if any(c.rate_mhz == 0 or not MIN_SCALE <= c.scale <= MAX_SCALE for c in channels):
+                    raise FrameError(
+                        f"hello with a channel of rate 0 or a scale not in {MIN_SCALE} to {MAX_SCALE}"
+                    )
                 return Hello(name.rstrip(b"\0").decode("ascii"), boot, channels)
             case FrameKind.WAVE:
                 channel, flags, count, first_sample = _WAVE.unpack_from(payload)

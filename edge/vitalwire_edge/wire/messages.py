@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from vitalwire_edge.wire.codes import Code, ValueStatus
+from vitalwire_edge.wire.codes import MAX_SCALE, MIN_SCALE, Code, ValueStatus
 from vitalwire_edge.wire.topics import Stream
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
@@ -352,8 +352,8 @@ def _check_bounds(message: DataMessage) -> None:
                 raise MessageError(f"wave block of {message.count} samples at {message.rate_mhz} mHz")
             if message.count * 1_000_000_000_000 // message.rate_mhz > _MAX_BLOCK_NS:
                 raise MessageError(f"wave block of {message.count} samples is longer than 4 s")
-            if not (0 < message.scale < float("inf")):
-                raise MessageError(f"wave block with scale {message.scale}")
+            if not MIN_SCALE <= message.scale <= MAX_SCALE:
+                raise MessageError(f"wave block with scale {message.scale}: {MIN_SCALE} to {MAX_SCALE}")
             times: tuple[int, ...] = (message.start_ns, message.first_sample)
         case VitalsMessage():
             times = (message.time_ns,)
