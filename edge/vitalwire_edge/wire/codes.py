@@ -83,4 +83,4 @@ class ValueStatus(IntEnum):
 
 MIN_SCALE: Final = 1e-9
 MAX_SCALE: Final = 1e6
-"""What one step of a waveform may be worth in the channel's unit: any converter's, and never beyond single precision."""
+"""What one step of a waveform may be worth in its unit: any converter's step, and never beyond single precision."""
