@@ -19,7 +19,8 @@ import numpy as np
 import structlog
 
 from vitalwire_edge.agent import Agent
-from vitalwire_edge.config import EdgeConfig, SourcesConfig, SpoolConfig, TcpConfig
+from vitalwire_edge.config import EdgeConfig, SpoolConfig
+from vitalwire_edge.sources.config import SourcesConfig, TcpConfig
 from vitalwire_edge.sources.inbox import Arrived, Opened
 from vitalwire_edge.wire.codes import Code
 from vitalwire_edge.wire.frames import (

@@ -1,7 +1,7 @@
 """Configuration of one gateway: every key has a default that works on one machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -91,6 +91,12 @@ class TelemetryConfig(Section, frozen=True):
     simulated: bool = False
     paced: tuple[str, ...] = ()
     not_paced: tuple[str, ...] = ()
+
+    def pacing(self, device: str) -> Literal["yes", "no", "unknown"]:
+        """Whether the patient of `device` has a pacemaker."""
+        if device in self.paced:
+            return "yes"
+        return "no" if device in self.not_paced else "unknown"
 
 
 class AnnounceConfig(Section, frozen=True):

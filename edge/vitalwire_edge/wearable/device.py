@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from typing import Literal
 
 import msgspec
@@ -21,7 +20,9 @@ from vitalwire_edge.wearable.channel import PackedBlock, WaveformChannel
 from vitalwire_edge.wearable.heart_rate import HeartRate
 from vitalwire_edge.wearable.messages import (
     alarm_message,
+    beat_mark,
     beats_message,
+    channel_infos,
     scores_message,
     vitals_message,
     wave_block,
@@ -29,13 +30,12 @@ from vitalwire_edge.wearable.messages import (
 from vitalwire_edge.wearable.reorder import Reorder, Timed
 from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scoring
 from vitalwire_edge.wearable.vital_signs import judge
-from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
+from vitalwire_edge.wire.codes import LEADS, Code
 from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_edge.wire.messages import (
     Anchor,
     BeatEvidence,
     BeatMark,
-    ChannelInfo,
     DeviceBirth,
     DeviceDeath,
     DeviceStatus,
@@ -88,7 +88,7 @@ class Wearable:
         self._battery: int | None = None
         self._vitals_seen: dict[Code, None] = {}
         self._departed = True
-        self._paced = _paced(name, around.telemetry)
+        self._paced = around.telemetry.pacing(name)
         by_rule = [change for change in open_alarms if change.kind != KIND]
         by_model = next((change for change in open_alarms if change.kind == KIND), None)
         self._alarms = DeviceAlarms(name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule)
@@ -293,16 +293,7 @@ class Wearable:
             self._alarms.beat(beat, mono_ns)
             if self._scoring is not None:
                 self._scoring.beat(beat.sample, mono_ns)
-            self._beats.append(
-                BeatMark(
-                    r_ns=self._clock.utc_ns(mono_ns),
-                    rr_ms=_known(beat.rr_s * 1000, 1),
-                    amplitude_uv=_known(beat.amplitude_uv, 1),
-                    width_ms=_known(beat.width_ms, 1),
-                    quality=_known(beat.quality, 3) or 0.0,
-                    wide=beat.wide,
-                )
-            )
+            self._beats.append(beat_mark(beat, self._clock.utc_ns(mono_ns)))
             self._beats_at_ns = mono_ns
         if self._scoring is not None:
             self._scoring.windows(output.windows)
@@ -396,28 +387,12 @@ class Wearable:
 
     def _birth(self) -> None:
         assert self._hello is not None
-        waves = tuple(
-            ChannelInfo(
-                code=int(c.code),
-                name=LEADS.get(c.code, c.code.name),
-                unit=WAVE_UNITS.get(c.code, "1"),
-                rate_mhz=c.rate_mhz,
-                scale=c.scale,
-            )
-            for c in (channel.info for channel in self._channels if channel.usable)
-        )
-        numbers = tuple(
-            ChannelInfo(
-                code=int(code), name=VITALS[code].name, unit=VITALS[code].unit, loinc=VITALS[code].loinc
-            )
-            for code in self._vitals_seen
-        )
         self.lifecycle = DeviceBirth(
             session=self._around.session(),
             at_ns=self._clock.now().utc_ns,
             device_boot=self._boot or 0,
             simulated=self._around.telemetry.simulated,
-            channels=waves + numbers,
+            channels=channel_infos((c.info for c in self._channels if c.usable), self._vitals_seen),
             paced=self._paced,
         )
 
@@ -426,14 +401,3 @@ class Wearable:
         self.lifecycle = DeviceDeath(
             session=self._around.session(), at_ns=self._clock.now().utc_ns, reason=reason
         )
-
-
-def _paced(name: str, telemetry: TelemetryConfig) -> Literal["yes", "no", "unknown"]:
-    if name in telemetry.paced:
-        return "yes"
-    return "no" if name in telemetry.not_paced else "unknown"
-
-
-def _known(value: float, digits: int) -> float | None:
-    """`value` rounded; None where the signal did not let it be measured."""
-    return round(value, digits) if isfinite(value) else None

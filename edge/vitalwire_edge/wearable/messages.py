@@ -1,7 +1,12 @@
 """Messages of one wearable, before the spool gives them their session and sequence."""
 
+from collections.abc import Iterable
+from math import isfinite
+
 from vitalwire_edge.alarms import AlarmChange
+from vitalwire_edge.signal.chain import Beat
 from vitalwire_edge.wearable.channel import PackedBlock
+from vitalwire_edge.wire.codes import LEADS, VITALS, WAVE_UNITS, Code
 from vitalwire_edge.wire.frames import WaveChannel
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
@@ -9,6 +14,7 @@ from vitalwire_edge.wire.messages import (
     BeatEvidence,
     BeatMark,
     BeatsMessage,
+    ChannelInfo,
     Flag,
     ScoreMark,
     ScoresMessage,
@@ -16,6 +22,37 @@ from vitalwire_edge.wire.messages import (
     VitalValue,
     WaveBlock,
 )
+
+
+def channel_infos(waves: Iterable[WaveChannel], vitals: Iterable[Code]) -> tuple[ChannelInfo, ...]:
+    """What a device offers, as its birth says it: waveforms, then numbers."""
+    shown = [
+        ChannelInfo(
+            code=int(wave.code),
+            name=LEADS.get(wave.code, wave.code.name),
+            unit=WAVE_UNITS.get(wave.code, "1"),
+            rate_mhz=wave.rate_mhz,
+            scale=wave.scale,
+        )
+        for wave in waves
+    ]
+    numbers = [
+        ChannelInfo(code=int(code), name=VITALS[code].name, unit=VITALS[code].unit, loinc=VITALS[code].loinc)
+        for code in vitals
+    ]
+    return (*shown, *numbers)
+
+
+def beat_mark(beat: Beat, r_ns: int) -> BeatMark:
+    """A beat whose R peak was at `r_ns` UTC."""
+    return BeatMark(
+        r_ns=r_ns,
+        rr_ms=_known(beat.rr_s * 1000, 1),
+        amplitude_uv=_known(beat.amplitude_uv, 1),
+        width_ms=_known(beat.width_ms, 1),
+        quality=_known(beat.quality, 3) or 0.0,
+        wide=beat.wide,
+    )
 
 
 def wave_block(
@@ -96,3 +133,8 @@ def alarm_message(
         anchor=anchor,
         evidence=evidence,
     )
+
+
+def _known(value: float, digits: int) -> float | None:
+    """`value` rounded; None where the signal did not let it be measured."""
+    return round(value, digits) if isfinite(value) else None
