@@ -8,14 +8,18 @@ import fcntl
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import Histogram
 
-from vitalwire_cloud.store import schema
+from vitalwire_cloud.store import schema, upkeep
 from vitalwire_cloud.store.interface import (
+    Erasure,
     Item,
+    Kind,
     Quarantined,
     StoreError,
     StoreUnavailableError,
@@ -91,29 +95,47 @@ class EmbeddedStore(StoreReader):
         The time stored with each row is read just before the commit. Raises `StoreUnavailableError` when the same
         batch may be tried again, `StoreError` when one of its messages cannot be stored.
         """
-        with self._lock, _WRITE_S.time():
-            self._begin()
-            try:
-                result = self._batch.write(items, quarantined, time.time_ns())
-                self._connection.execute("COMMIT")
-            except (sqlite3.Error, OverflowError) as error:
-                self._roll_back()
-                raise self._refusal(error) from error
-            except BaseException:
-                self._roll_back()
-                raise
-            self._problem = None
-            return result
+        with _WRITE_S.time(), self._transaction():
+            return self._batch.write(items, quarantined, time.time_ns())
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Remember a device and its channels from its birth. Raises as `write` does."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO device (device, site, gateway, birth) VALUES (?, ?, ?, ?)",
+                (device, site, gateway, encode_json(birth)),
+            )
+
+    def expire(self, kind: Kind, before_ns: int) -> int:
+        """Delete what ended before a time, in small transactions; the file keeps its size and reuses the room."""
+        total = 0
+        while True:
+            with self._transaction() as connection:
+                removed = upkeep.expire_some(connection, kind, before_ns)
+            if not removed:
+                return total
+            total += removed
+
+    def erase(self, device: str, start_ns: int, end_ns: int, *, by: str, reason: str) -> Erasure:
+        """Delete everything of a device in [start_ns, end_ns), overwritten in the file; keep a record of that."""
+        with self._transaction() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            removed = upkeep.erase(connection, device, start_ns, end_ns)
+            erasure = Erasure(time.time_ns(), device, start_ns, end_ns, by, reason, removed)
+            upkeep.record(connection, erasure)
+        with self._lock:
+            # What was deleted also stands in the log, until it is emptied.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA secure_delete = OFF")
+        return erasure
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, with the writer's lock. Raises as `write` does."""
         with self._lock:
             self._begin()
             try:
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO device (device, site, gateway, birth) VALUES (?, ?, ?, ?)",
-                    (device, site, gateway, encode_json(birth)),
-                )
+                yield self._connection
                 self._connection.execute("COMMIT")
             except (sqlite3.Error, OverflowError) as error:
                 self._roll_back()

@@ -1,7 +1,7 @@
 """What every store backend does, and the values that pass through it."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,6 +190,25 @@ class StoreCounts:
     quarantine_dropped: int
 
 
+Kind = Literal["waveform", "vitals", "beats", "scores"]
+"""What is kept for a time of its own."""
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased of one device, by whom and why; kept for good. `removed` counts points by what they were."""
+
+    at_ns: int
+    device: str
+    start_ns: int
+    end_ns: int
+    by: str
+    reason: str
+    removed: dict[str, int]
+
+
 class StoreReading(Protocol):
     """What can be asked of a store, also beside the service that writes it. Thread-safe."""
 
@@ -232,6 +251,9 @@ class StoreReading(Protocol):
     def audit(self) -> list[StreamAudit]:
         """Read everything back and count it, for the proof that nothing was lost or stored twice."""
 
+    def erasures(self) -> list[Erasure]:
+        """What was erased, in order."""
+
     def close(self) -> None:
         """Flush and let go of the files."""
 
@@ -248,6 +270,19 @@ class Store(StoreReading, Protocol):
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Remember a device and its channels from its birth."""
+
+    def expire(self, kind: Kind, before_ns: int) -> int:
+        """Delete what ended before a time and return how much that was; minutes of vital signs stay.
+
+        What is committed stays committed. Raises `StoreError` where the server cannot delete.
+        """
+
+    def erase(self, device: str, start_ns: int, end_ns: int, *, by: str, reason: str) -> Erasure:
+        """Delete everything of a device in [start_ns, end_ns), blocks and minutes that reach into it included.
+
+        Leaves a record of that; what comes again is dropped as known. Raises `StoreError` where the server cannot
+        delete.
+        """
 
     def ready(self) -> str | None:
         """None when a write would work now, else why not."""

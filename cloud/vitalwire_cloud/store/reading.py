@@ -14,6 +14,7 @@ import msgspec
 from vitalwire_cloud.store import auditing, schema
 from vitalwire_cloud.store.interface import (
     DeviceRecord,
+    Erasure,
     Quarantined,
     Rollup,
     Segment,
@@ -238,6 +239,19 @@ class StoreReader:
         """Read everything back, decode every block and count it."""
         with self._reading() as connection:
             return auditing.audit(connection)
+
+    def erasures(self) -> list[Erasure]:
+        """What was erased, in order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT at_ns, device, start_ns, end_ns, by, reason, removed FROM erasure ORDER BY id"
+            ).fetchall()
+        return [
+            Erasure(
+                at_ns, device, start_ns, end_ns, by, reason, msgspec.json.decode(removed, type=dict[str, int])
+            )
+            for at_ns, device, start_ns, end_ns, by, reason, removed in rows
+        ]
 
     def free_bytes(self) -> int:
         """Room left on the disk."""

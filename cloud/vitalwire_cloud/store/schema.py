@@ -13,7 +13,7 @@ from vitalwire_cloud.store.interface import StoreError
 APPLICATION_ID: Final = 0x76777374
 """`vwst`: tells our files from other SQLite files."""
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 _VERSION_1: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -88,9 +88,19 @@ CREATE TABLE score (
 ) WITHOUT ROWID;
 """
 
+_ERASURES: Final = """
+CREATE TABLE erasure (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at_ns INTEGER NOT NULL, device TEXT NOT NULL, start_ns INTEGER NOT NULL,
+    end_ns INTEGER NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL, removed BLOB NOT NULL
+);
+"""
+
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: Final[dict[int, Migration]] = {1: lambda connection: _run(connection, _SCORES)}
+MIGRATIONS: Final[dict[int, Migration]] = {
+    1: lambda connection: _run(connection, _SCORES),
+    2: lambda connection: _run(connection, _ERASURES),
+}
 """Step from each version to the next one, run inside one transaction. Version 1 is the first."""
 
 

@@ -7,15 +7,17 @@ the ledger calls committed is stored, and workers that share a ledger take turns
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from vitalwire_cloud.store.influx.points import SeriesName
-from vitalwire_cloud.store.interface import Quarantined, SeriesKey, StoreError, StoreUnavailableError
+from vitalwire_cloud.store.interface import Erasure, Quarantined, SeriesKey, StoreError, StoreUnavailableError
 from vitalwire_cloud.store.ranges import RangeSet
 from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, encode_json
 
@@ -109,6 +111,18 @@ DEVICE: Final = sa.Table(
     _text("site"),
     _text("gateway"),
     sa.Column("birth", sa.LargeBinary, nullable=False),
+)
+ERASURE: Final = sa.Table(
+    "erasure",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    _number("at_ns"),
+    _text("device"),
+    _number("start_ns"),
+    _number("end_ns"),
+    _text("by"),
+    _text("reason"),
+    sa.Column("removed", sa.LargeBinary, nullable=False),
 )
 TALLY: Final = sa.Table("tally", _metadata, _text("name", primary=True), _number("value"))
 
@@ -337,6 +351,22 @@ class LedgerBatch:
         self._connection.execute(
             DEVICE.insert(), {"device": device, "site": site, "gateway": gateway, "birth": encode_json(birth)}
         )
+
+    def erase(self, device: str, start_ns: int, end_ns: int) -> dict[str, int]:
+        """Delete what is kept here of a device in [start_ns, end_ns) and return how much, by what it was."""
+        series = sa.select(SERIES.c.id).where(SERIES.c.device == device)
+        within = (ALARM.c.at_ns >= start_ns, ALARM.c.at_ns < end_ns)
+        alarms = self._connection.execute(ALARM.delete().where(ALARM.c.series.in_(series), *within)).rowcount
+        column = QUARANTINE.c.received_ns
+        quarantine = self._connection.execute(
+            QUARANTINE.delete().where(QUARANTINE.c.device == device, column >= start_ns, column < end_ns)
+        ).rowcount
+        return {"alarms": alarms, "quarantine": quarantine}
+
+    def record(self, erasure: Erasure) -> None:
+        """Keep that something was erased."""
+        row = asdict(erasure) | {"removed": msgspec.json.encode(erasure.removed)}
+        self._connection.execute(ERASURE.insert(), row)
 
     def finish(self, duplicates: int) -> None:
         """Enter what is committed now."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from vitalwire_cloud.store.interface import Item, StoreError
+from vitalwire_cloud.store.interface import Item, Rollup, StoreError
 from vitalwire_cloud.store.segments import duration_ns
 from vitalwire_edge.wire.codes import Code
 from vitalwire_edge.wire.messages import (
@@ -134,6 +134,13 @@ def points_of(item: Item, stored_ns: int) -> Iterator[Point]:
             return
 
 
+def minute_line(device: str, channel: str, minute: Rollup) -> str:
+    """Line of one minute that is kept when its numbers expire."""
+    fields: _Fields = {"n": minute.count, "mean": minute.mean, "low": minute.low, "high": minute.high}
+    written = ",".join(f"{name}={_value(name, value)}" for name, value in fields.items() if value is not None)
+    return f"{MINUTES},{_tags(SeriesName(MINUTES, device, channel))} {written} {minute.minute_ns}"
+
+
 def _wave(item: Item, block: WaveBlock, stored_ns: int) -> Point:
     fields: _Fields = {
         "boot": block.device_boot,
@@ -218,7 +225,7 @@ _FLOATS: Final = frozenset(
         "amplitude",
         "threshold",
     }
-    | {"value", "limit"}
+    | {"value", "limit", "mean", "low", "high"}
 )
 """Fields that stay floats whatever number comes first: a server keeps the type of the first point."""
 

@@ -152,14 +152,19 @@ class InfluxServer:
         """Raise what keeps reads from working: address, token, bucket."""
         self.query(["SHOW MEASUREMENTS LIMIT 1"])
 
-    def delete(self, measurements: Iterable[str], device: str | None, start_ns: int, end_ns: int) -> None:
-        """Delete the points of [start_ns, end_ns), of one device or of all. Raises `DeletionRefusedError`."""
-        generation = self.generation()
-        if generation == 3:
+    def must_delete(self) -> None:
+        """Raise `DeletionRefusedError` where the server cannot delete points."""
+        if self.generation() == 3:
             raise DeletionRefusedError(
                 f"{self._name} cannot delete points (InfluxDB 3 Core has no way to): "
-                "keep data that must be erasable on the embedded store or on InfluxDB 1.x or 2.x"
+                "keep data that must be erasable on the embedded store or on InfluxDB 1.x or 2.x, "
+                "and set the database's own retention period"
             )
+
+    def delete(self, measurements: Iterable[str], device: str | None, start_ns: int, end_ns: int) -> None:
+        """Delete the points of [start_ns, end_ns), of one device or of all. Raises `DeletionRefusedError`."""
+        self.must_delete()
+        generation = self.generation()
         for measurement in measurements:
             if generation == 2:
                 self._delete_api(measurement, device, start_ns, end_ns)

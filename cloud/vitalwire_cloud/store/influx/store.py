@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 from prometheus_client import Histogram
 
-from vitalwire_cloud.store.influx import auditing
+from vitalwire_cloud.store.influx import auditing, upkeep
 from vitalwire_cloud.store.influx import ledger as tables
 from vitalwire_cloud.store.influx.ledger import Ledger, LedgerBatch
 from vitalwire_cloud.store.influx.placing import MAX_MOVED_NS, place
@@ -35,7 +35,9 @@ from vitalwire_cloud.store.influx.points import (
 from vitalwire_cloud.store.influx.server import InfluxServer, ServerAddress, literal, name
 from vitalwire_cloud.store.interface import (
     DeviceRecord,
+    Erasure,
     Item,
+    Kind,
     Quarantined,
     Rollup,
     Segment,
@@ -141,6 +143,38 @@ class InfluxStore:
         """Remember a device and its channels from its birth. Raises as `write` does."""
         with self.ledger.batch() as batch:
             batch.remember(site, gateway, device, birth)
+
+    def expire(self, kind: Kind, before_ns: int) -> int:
+        """Delete what ended before a time; minutes of vital signs are written down first."""
+        return upkeep.expire(
+            self.server, kind, before_ns, devices=self._known_devices(), minutes=self.rollups
+        )
+
+    def _known_devices(self) -> list[str]:
+        with self.ledger.reading() as connection:
+            return list(connection.scalars(sa.select(tables.SERIES.c.device).distinct()))
+
+    def erase(self, device: str, start_ns: int, end_ns: int, *, by: str, reason: str) -> Erasure:
+        """Delete everything of a device in [start_ns, end_ns) and keep a record of that."""
+        removed = upkeep.erase(self.server, device, start_ns, end_ns)
+        with self.ledger.batch() as batch:
+            removed |= batch.erase(device, start_ns, end_ns)
+            removed.pop("alarm_points")
+            erasure = Erasure(time.time_ns(), device, start_ns, end_ns, by, reason, removed)
+            batch.record(erasure)
+        return erasure
+
+    def erasures(self) -> list[Erasure]:
+        """What was erased, in order."""
+        columns = [column for column in tables.ERASURE.c if column.name != "id"]
+        with self.ledger.reading() as connection:
+            rows = connection.execute(sa.select(*columns).order_by(tables.ERASURE.c.id)).all()
+        return [
+            Erasure(
+                at_ns, device, start_ns, end_ns, by, reason, msgspec.json.decode(removed, type=dict[str, int])
+            )
+            for at_ns, device, start_ns, end_ns, by, reason, removed in rows
+        ]
 
     def committed(self, gateway: str, session: str) -> list[StreamCommit]:
         """What is stored of every stream of a gateway's session."""
@@ -261,9 +295,10 @@ class InfluxStore:
                 for r in table.records():
                     if r["n"]:
                         code = channel_code(each or r["channel"])
-                        found[r["time"], code] = Rollup(
+                        minute = Rollup(
                             r["time"], code, int(r["n"]), float(r["mean"]), float(r["low"]), float(r["high"])
                         )
+                        found[r["time"], code] = _joined(found.get((r["time"], code)), minute)
         return [found[key] for key in sorted(found)]
 
     def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
@@ -366,6 +401,16 @@ class InfluxStore:
         """Let go of connections."""
         self.server.close()
         self.ledger.close()
+
+
+def _joined(kept: Rollup | None, counted: Rollup) -> Rollup:
+    """A minute that is kept and also has numbers: those came late, unless they are the ones that it was made of."""
+    if kept is None or counted.count >= kept.count:
+        return counted
+    count = kept.count + counted.count
+    mean = (kept.mean * kept.count + counted.mean * counted.count) / count
+    low, high = min(kept.low, counted.low), max(kept.high, counted.high)
+    return Rollup(kept.minute_ns, kept.code, count, mean, low, high)
 
 
 def _number(time_ns: int, channel: str, record: dict[str, Any], status: int) -> VitalPoint:
