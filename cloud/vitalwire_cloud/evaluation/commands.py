@@ -250,7 +250,7 @@ def synthesis(
         typer.Option("--train-data", help="WFDB folder of the patients learned from.", metavar="DIR"),
     ] = None,
     model: Model = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Training of each generator.")] = 150.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Training of each generator.")] = 90.0,
     seed: Seed = 1,
     records: Records = "",
 ) -> None:

@@ -5,6 +5,7 @@ of their unit vectors at the best shift of a few samples. What is as near to the
 beats are is no copy.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,20 @@ _CHUNK: Final = 512
 _PERCENTILE: Final = 1.0
 
 
-def privacy(made: NDArray[np.float32], train: NDArray[np.float32], held: NDArray[np.float32]) -> Metrics:
+@dataclass(frozen=True, slots=True)
+class Real:
+    """Real beats (n, samples) and whose each is (n,)."""
+
+    beat: NDArray[np.float32]
+    owner: NDArray[np.str_]
+
+    def spread(self, count: int) -> "Real":
+        """`count` of the beats, evenly spread over them."""
+        rows = np.linspace(0, self.owner.size - 1, count).astype(np.int64)
+        return Real(self.beat[rows], self.owner[rows])
+
+
+def privacy(made: NDArray[np.float32], train: Real, held: Real) -> Metrics:
     """Nearest-neighbour ratio, share of near copies and membership-inference AUC of made beats (n, samples).
 
     `train` are beats that the generator learned from, `held` as many of people it never saw, in the same mix of
@@ -29,21 +43,29 @@ def privacy(made: NDArray[np.float32], train: NDArray[np.float32], held: NDArray
 
     - `nn_ratio`: median over made beats of the distance to the nearest training beat over that to the nearest held
       one. 1 means that neither is favoured.
-    - `near_share`: made beats that are nearer to a training beat than all but 1 % of held beats are.
+    - `near_share`: made beats that are nearer to a training beat than all but 1 % of real beats are to the nearest
+      beat of anybody else.
     - `mia_auc`: how well an attacker who has only the made beats tells training beats from held ones, by their
       distance to the nearest made one.
     """
-    count = min(train.shape[0], held.shape[0])
-    train, held = _spread(train, count), _spread(held, count)
-    to_train, to_held = nearest(made, train), nearest(made, held)
-    real_real = nearest(held, train)
-    member, other = nearest(train, made), nearest(held, made)
+    count = min(train.owner.size, held.owner.size)
+    train, held = train.spread(count), held.spread(count)
+    to_train, to_held = nearest(made, train.beat), nearest(made, held.beat)
+    member, other = nearest(train.beat, made), nearest(held.beat, made)
     label = np.repeat((1, 0), (member.size, other.size))
     return {
         "nn_ratio": float(np.median(to_train / np.maximum(to_held, 1e-9))),
-        "near_share": float((to_train < np.percentile(real_real, _PERCENTILE)).mean()),
+        "near_share": float((to_train < np.percentile(_between_people(train, held), _PERCENTILE)).mean()),
         "mia_auc": float(roc_auc_score(label, -np.concatenate((member, other)))),
     }
+
+
+def _between_people(train: Real, held: Real) -> NDArray[np.float64]:
+    """Distance of each real beat to the nearest of anybody else."""
+    beat = np.concatenate((train.beat, held.beat))
+    owner = np.concatenate((train.owner, held.owner))
+    found = [nearest(beat[owner == name], beat[owner != name]) for name in np.unique(owner)]
+    return np.concatenate(found)
 
 
 def gate(found: Metrics) -> bool:
@@ -73,8 +95,3 @@ def _unit(beats: NDArray[np.float32]) -> NDArray[np.float32]:
     level = beats - beats.mean(axis=1, keepdims=True)
     unit: NDArray[np.float32] = level / np.maximum(np.linalg.norm(level, axis=1, keepdims=True), 1e-9)
     return unit
-
-
-def _spread(beats: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """`count` of the beats, evenly spread over them."""
-    return beats[np.linspace(0, beats.shape[0] - 1, count).astype(np.int64)]
