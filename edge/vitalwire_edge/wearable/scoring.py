@@ -199,7 +199,8 @@ class BeatScoring:
         self.counts["beats_abstained"] += 1
         loaded = self._slot.loaded
         if loaded is not None:
-            self._gather(loaded, mono_ns, None)
+            self._calibrated(loaded)
+            self._scores.append((mono_ns, None))
 
     def _score(self, mono_ns: int, beat: BeatInput) -> None:
         try:
@@ -214,11 +215,12 @@ class BeatScoring:
             self._failed(error)
             return
         self.counts["beats_abstained" if score is None else "beats_scored"] += 1
-        self._calibrated(loaded)
+        calibration = self._calibrated(loaded)
+        alert = None
         if score is not None:
             score = replace(score, score=self._level.relative(score.score))
-        calibration = self._gather(loaded, mono_ns, score)
-        alert = None if score is None else calibration.push(mono_ns / 1e9, score.score)
+            alert = calibration.push(mono_ns / 1e9, score.score)
+        self._scores.append((mono_ns, score))
         if alert is not None and score is not None:
             self._raise(loaded, mono_ns, beat, score, alert)
         if alert is not None or mono_ns - self._kept_ns >= _KEEP_EVERY_NS:
@@ -233,18 +235,12 @@ class BeatScoring:
             self._failed_generation = generation
             log.error("score_failed", device=self._device, exc_info=error)
 
-    def _gather(self, loaded: Loaded[BeatScorer], mono_ns: int, score: BeatScore | None) -> AlertCalibration:
-        if self._by is not None and self._by.manifest_sha256 != loaded.manifest_sha256:
-            self.flush()
-        calibration = self._calibrated(loaded)
-        self._by = loaded
-        self._scores.append((mono_ns, score))
-        return calibration
-
     def _calibrated(self, loaded: Loaded[BeatScorer]) -> AlertCalibration:
         """The calibration for `loaded`: a swap resets the threshold; a restart with the same model does not."""
         if self._calibration is not None and loaded.generation == self._generation:
             return self._calibration
+        self.flush()
+        self._by = loaded
         threshold = loaded.model.threshold
         before = self._calibration
         if before is None and self._kept is not None:

@@ -262,6 +262,7 @@ def test_a_swap_misses_no_beat_resets_the_threshold_and_keeps_patient_and_budget
     new = [message for message in bed.of("score") if message.version == 2]
     assert {message.model for message in new} == {f"{2:064x}"}
     assert new[0].threshold == 1.5
+    assert [message.threshold for message in bed.of("score") if message.version == 1][-1] > 2.3
     # Six an hour allow one in these two minutes, whoever raised it.
     assert len(bed.alerts()) == 1
 
