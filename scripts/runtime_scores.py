@@ -17,8 +17,8 @@ from vitalwire_edge.inference.runtime import load
 
 BEATS = 1000
 CLOSE = 0.2
-"""In units of the score, whose robust spread over normal beats is above 1: the two runtimes run two quantisations of one
-model (docs/decisions/int8-variants.md), so their scores are close and not the same."""
+"""In units of the score, whose robust spread over normal beats is above 1: the two runtimes run two quantisations of
+one model (docs/decisions/int8-variants.md), so their scores are close and not the same."""
 
 
 def prepare(record: Path, out: Path) -> None:
