@@ -7,6 +7,7 @@ in bounded queues; none waits for another but through them.
 import importlib.metadata
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,9 @@ from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wearable.patient import Baselines
 from vitalwire_edge.wearable.scoring import Scoring
 from vitalwire_edge.wire.messages import (
+    MAX_DEMAND_S,
     AlarmMessage,
+    Command,
     DeviceBirth,
     DeviceDeath,
     GatewayBirth,
@@ -55,6 +58,7 @@ log = structlog.get_logger()
 _TICK_S: Final = 0.1
 _SECOND_S: Final = 1.0
 _STUCK_S: Final = 15.0
+_MOST_COMMANDS: Final = 64
 
 
 class Agent:
@@ -84,7 +88,10 @@ class Agent:
         self.announcer = Announcer(config.announce)
         self.models = GatewayModels(config.models_placed, now=self.clock.now, wake=self._wake_link)
         self.baselines = Baselines(config.patient_folder)
-        presence = Presence(self._gateway_birth, self._lifecycles, self._gateway_status)
+        self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
+        presence = Presence(
+            self._gateway_birth, self._lifecycles, self._gateway_status, self._commands.append
+        )
         self.link = Link(
             config.mqtt,
             config.site,
@@ -182,6 +189,7 @@ class Agent:
     def report(self) -> CountersFile:
         """Everything counted so far."""
         dropped = {name: wearable.losses() for name, wearable in list(self.door.wearables.items())}
+        withheld = {name: wearable.withheld for name, wearable in list(self.door.wearables.items())}
         counters = total(
             self.link.counters,
             self.spool.counters,
@@ -199,7 +207,7 @@ class Agent:
             at_ns=self.clock.now().utc_ns,
             spool_rows=self.spool.state.rows,
             counters={name: count for name, count in sorted(counters.items()) if count},
-            devices=device_reports(self.spool.accepted, dropped, dict(self.link.device_bytes)),
+            devices=device_reports(self.spool.accepted, dropped, dict(self.link.device_bytes), withheld),
             model=self.models.state,
         )
 
@@ -268,8 +276,22 @@ class Agent:
     def _turn(self, timeout_s: float) -> None:
         for event in self.inbox.take(timeout_s):
             self.door.handle(event)
+        while self._commands:
+            self._obey(self._commands.popleft())
         self._turned_s = time.monotonic()
         self.door.tick(time.monotonic_ns())
+
+    def _obey(self, command: Command) -> None:
+        """A command that the cloud sealed and that has not expired."""
+        wearable = self.door.wearables.get(command.device or "")
+        seconds = command.seconds or 0.0
+        if wearable is None or not 0 < seconds <= MAX_DEMAND_S:
+            self.door.dropped["commands_refused"] += 1
+            log.warning("command_refused", command=command.command, device=command.device, seconds=seconds)
+            return
+        log.info("waveform_demanded", device=wearable.name, seconds=seconds)
+        self.door.dropped["waveforms_demanded"] += 1
+        wearable.demand(seconds)
 
     def _end(self) -> None:
         log.info("gateway_stopping")

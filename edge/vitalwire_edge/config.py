@@ -12,6 +12,8 @@ from vitalwire_edge.sources.config import SourcesConfig, check_sources
 from vitalwire_edge.wire.topics import TopicError, identifier
 
 KEY_BYTES = 32
+_MOST_AROUND_S = 600
+"""Waveform waits in memory: ten minutes of one lead are about 0.1 MB."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,8 +84,15 @@ class TelemetryConfig(Section, frozen=True):
 
     `simulated` marks every wearable of this gateway as not a patient. `paced` and `not_paced` name the devices whose
     patient is known to have, or not to have, a pacemaker.
+
+    `waveform` is what leaves of the ECG: "all", the surroundings of alarms of at least `waveform_priority` ("events"),
+    or what the cloud asks for ("demand"). Beats, scores, vitals and alarms always leave.
     """
 
+    waveform: Literal["all", "events", "demand"] = "all"
+    waveform_before_s: float = 30.0
+    waveform_after_s: float = 30.0
+    waveform_priority: Literal["high", "medium", "low"] = "low"
     block_s: float = 1.0
     silent_after_s: float = 10.0
     reorder_frames: int = 8
@@ -156,6 +165,11 @@ def check(config: EdgeConfig) -> None:
         raise ConfigError(str(error)) from error
     if not 0.2 <= config.telemetry.block_s <= 4.0:
         raise ConfigError(f"telemetry.block_s = {config.telemetry.block_s}: use 0.2 to 4 seconds")
+    for key in ("waveform_before_s", "waveform_after_s"):
+        if not 0 <= getattr(config.telemetry, key) <= _MOST_AROUND_S:
+            raise ConfigError(
+                f"telemetry.{key} = {getattr(config.telemetry, key)}: use 0 to {_MOST_AROUND_S} seconds"
+            )
     if config.spool.max_bytes < 1024**2:
         raise ConfigError(f"spool.max_bytes = {config.spool.max_bytes}: use at least 1 MiB")
     if config.mqtt.keepalive_s < 1:

@@ -19,7 +19,7 @@ class DeviceReport(msgspec.Struct, frozen=True):
     """One wearable: `accepted` are ECG samples, else messages, that the spool made durable; `evicted` those it gave up.
 
     `ecg_samples` splits the ECG samples by channel code. `bytes_published` are payloads and topics, repeats included,
-    since the agent started.
+    since the agent started, as are the ECG samples `withheld` by `telemetry.waveform`: neither accepted nor lost.
     """
 
     accepted: dict[str, int]
@@ -27,6 +27,7 @@ class DeviceReport(msgspec.Struct, frozen=True):
     evicted: dict[str, int]
     dropped: dict[str, int]
     bytes_published: int
+    withheld: int = 0
 
 
 class CountersFile(msgspec.Struct, frozen=True):
@@ -43,7 +44,10 @@ class CountersFile(msgspec.Struct, frozen=True):
 
 
 def device_reports(
-    accepted: list[Accepted], dropped: dict[str, dict[str, int]], bytes_published: dict[str, int]
+    accepted: list[Accepted],
+    dropped: dict[str, dict[str, int]],
+    bytes_published: dict[str, int],
+    withheld: dict[str, int],
 ) -> dict[str, DeviceReport]:
     """Reports of every device that the spool or the sources know."""
     names = sorted({row.device for row in accepted} | set(dropped))
@@ -62,6 +66,7 @@ def device_reports(
             evicted=evicted,
             dropped=dropped.get(name, {}),
             bytes_published=bytes_published.get(name, 0),
+            withheld=withheld.get(name, 0),
         )
     return reports
 
@@ -119,6 +124,12 @@ class EdgeCollector(Collector):
                 accepted.add_metric((name, stream), count)
             for reason, count in device.dropped.items():
                 dropped.add_metric((name, reason), count)
+        withheld = GaugeMetricFamily(
+            "vitalwire_edge_withheld_samples", "ECG samples that stay here by policy", labels=("device",)
+        )
+        for name, device in report.devices.items():
+            withheld.add_metric((name,), device.withheld)
+        yield withheld
         events = CounterMetricFamily("vitalwire_edge_events", "Things that happened", labels=("event",))
         for event, count in report.counters.items():
             events.add_metric((event,), count)

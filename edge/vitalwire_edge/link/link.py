@@ -53,11 +53,12 @@ _STATUS_EXPIRY_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What the link says about the gateway; called on the link's thread."""
+    """What the link says about the gateway, and whom it tells a command; called on the link's thread."""
 
     birth: Callable[[], GatewayBirth]
     devices: Callable[[], dict[str, DeviceBirth | DeviceDeath]]
     status: Callable[[], GatewayStatus]
+    obey: Callable[[Command], None] | None = None
 
 
 class ModelTraffic(Protocol):
@@ -336,6 +337,10 @@ class Link:
     def _obey(self, command: Command) -> None:
         if self._clock.synchronised and command.expires_ns < self._clock.now().utc_ns:
             self.counters["commands_expired"] += 1
+            return
+        if command.command != "rebirth":
+            if self._presence.obey is not None:
+                self._presence.obey(command)
             return
         self.counters["rebirths"] += 1
         log.info("rebirth")

@@ -1,7 +1,7 @@
 """One wearable behind the gateway: from its frames to spooled waveform blocks, beats, vitals and alarms."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -27,6 +27,7 @@ from vitalwire_edge.wearable.messages import (
     vitals_message,
     wave_block,
 )
+from vitalwire_edge.wearable.policy import Held, WavePolicy
 from vitalwire_edge.wearable.reorder import Reorder, Timed
 from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scoring
 from vitalwire_edge.wearable.vital_signs import judge
@@ -89,6 +90,7 @@ class Wearable:
         self._vitals_seen: dict[Code, None] = {}
         self._departed = True
         self._paced = around.telemetry.pacing(name)
+        self._policy = WavePolicy(around.telemetry)
         by_rule = [change for change in open_alarms if change.kind != KIND]
         by_model = next((change for change in open_alarms if change.kind == KIND), None)
         self._alarms = DeviceAlarms(name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule)
@@ -219,7 +221,13 @@ class Wearable:
         found = Counter() if self._scoring is None else Counter(dict(self._scoring.counts))
         found["alarm_rule_failures"] = self._alarms.failures
         found["late_readings"] = self._alarms.late_readings
+        found["waveform_given_up"] = self._policy.given_up
         return found
+
+    @property
+    def withheld(self) -> int:
+        """ECG samples that the telemetry policy keeps here."""
+        return self._policy.withheld
 
     def losses(self) -> dict[str, int]:
         """What did not get through, by reason."""
@@ -340,14 +348,18 @@ class Wearable:
         build = partial(scores_message, batch.model, batch.version, batch.threshold, scores)
         self._put("score", batch.mono_ns, build)
 
+    def demand(self, seconds: float) -> None:
+        """Somebody wants to see the waveform of the next `seconds`."""
+        self._send(self._policy.demand(seconds, self._clock.now().mono_ns))
+
     def _put_wave(self, channel: WaveformChannel, block: PackedBlock) -> None:
-        self._put(
-            "ecg",
-            block.mono_ns,
-            partial(wave_block, channel.info, self._boot or 0, block, self._clock.utc_ns(block.mono_ns)),
-            code=int(channel.info.code),
-            samples=block.count,
-        )
+        self._send(self._policy.offer(Held(channel.info, self._boot or 0, block)))
+
+    def _send(self, waves: Iterable[Held]) -> None:
+        for held in waves:
+            mono_ns = held.block.mono_ns
+            build = partial(wave_block, held.channel, held.boot, held.block, self._clock.utc_ns(mono_ns))
+            self._put("ecg", mono_ns, build, code=int(held.channel.code), samples=held.block.count)
 
     def _put_alarm(self, change: AlarmChange, evidence: BeatEvidence | None = None) -> None:
         kept = None if change.phase == "cleared" else msgspec.msgpack.encode(change)
@@ -355,6 +367,7 @@ class Wearable:
         # Before the spool has it, which may be confirmed before another line runs here.
         self._around.on_alarm(self.name, change)
         self._put("alarm", now_ns, partial(alarm_message, change, evidence), open_alarm=(change.kind, kept))
+        self._send(self._policy.alarm(change.kind, change.phase, change.priority, now_ns))
         log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
 
     def _put(

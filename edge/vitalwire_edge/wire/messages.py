@@ -18,6 +18,7 @@ from vitalwire_edge.wire.topics import Stream
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_EVIDENCE_SAMPLES: Final = 1000
+MAX_DEMAND_S: Final = 3600.0
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding hostile bytes may raise: besides its own errors msgspec lets these two through."""
@@ -298,12 +299,18 @@ class Committed(msgspec.Struct, frozen=True, array_like=True):
     streams: tuple[StreamCommit, ...]
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cloud asks of a gateway: `rebirth` makes it say all births again."""
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the cloud asks of a gateway.
 
-    command: Literal["rebirth"]
+    `rebirth` makes it say all births again; `waveform` makes it send the waveform of `device` for the next `seconds`,
+    at most `MAX_DEMAND_S`, and what it still holds of the time before.
+    """
+
+    command: Literal["rebirth", "waveform"]
     at_ns: int
     expires_ns: int
+    device: str | None = None
+    seconds: float | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
