@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from vitalwire_edge.signal.beats import P_PART, QRS_PART, T_PART, Reference, in_own_scale
+from vitalwire_edge.signal.beats import P_PART, QRS_PART, T_PART, WINDOW, Reference, in_own_scale
 from vitalwire_edge.signal.chain import BeatWindow
 
 VERSION: Final = 1
@@ -51,6 +52,8 @@ _RECENT_RR: Final = 10
 _SPREAD_FLOOR: Final = 0.03
 _ENERGY_FLOOR: Final = 1e-4
 _RATIO: Final = (0.05, 20.0)
+_MOST_ALIKE: Final = 0.999
+_EDGES: Final = tuple((part.start, part.stop) for part in PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +84,66 @@ def shape_features(
     Per part (QRS, P, T): Fisher's z of the correlation, log energy of the residual, log of the residual in units of the
     reference's point-wise spread; then log ratios of amplitude, projection and slope of the QRS.
     """
-    x, r = beat.astype(np.float64), reference.astype(np.float64)
-    s = np.maximum(spread.astype(np.float64), _SPREAD_FLOOR)
-    columns = [_correlation(x[:, part], r[:, part]) for part in PARTS]
-    columns += [np.log(np.square(x[:, p] - r[:, p]).mean(axis=1) + _ENERGY_FLOOR) for p in PARTS]
-    columns += [
-        np.log(np.square((x[:, p] - r[:, p]) / s[:, p]).mean(axis=1) + 100 * _ENERGY_FLOOR) for p in PARTS
-    ]
-    qx, qr = x[:, QRS_PART], r[:, QRS_PART]
-    columns.append(_log_ratio(np.ptp(qx, axis=1), np.ptp(qr, axis=1)))
-    columns.append(_log_ratio((qx * qr).sum(axis=1), np.square(qr).sum(axis=1)))
-    columns.append(_log_ratio(np.abs(np.diff(qx)).max(axis=1), np.abs(np.diff(qr)).max(axis=1)))
-    return np.stack(columns, axis=1).astype(np.float32)
+    found = np.empty((beat.shape[0], SHAPE_FEATURES))
+    _compare(
+        beat.astype(np.float64),
+        reference.astype(np.float64),
+        np.maximum(spread.astype(np.float64), _SPREAD_FLOOR),
+        found,
+    )
+    return found.astype(np.float32)
 
 
-def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = x - x.mean(axis=1, keepdims=True)
-    y = y - y.mean(axis=1, keepdims=True)
-    power = np.square(x).sum(axis=1) * np.square(y).sum(axis=1)
-    corr = (x * y).sum(axis=1) / np.sqrt(np.maximum(power, 1e-12))
-    z: NDArray[np.float64] = np.arctanh(np.clip(corr, -0.999, 0.999))
-    return z
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _log_ratio(value: float, of: float) -> float:
+    return float(np.log(min(max(value / max(of, 1e-6), _RATIO[0]), _RATIO[1])))
 
 
-def _log_ratio(value: NDArray[np.float64], of: NDArray[np.float64]) -> NDArray[np.float64]:
-    ratio: NDArray[np.float64] = np.log(np.clip(value / np.maximum(of, 1e-6), *_RATIO))
-    return ratio
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _compare(
+    beat: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    found: NDArray[np.float64],
+) -> None:
+    for k in range(beat.shape[0]):
+        x, y, s = beat[k], reference[k], spread[k]
+        for part in range(len(_EDGES)):
+            first, last = _EDGES[part]
+            n = last - first
+            mean_x, mean_y = x[first:last].mean(), y[first:last].mean()
+            xx = yy = xy = residual = unusual = 0.0
+            for i in range(first, last):
+                dx, dy = x[i] - mean_x, y[i] - mean_y
+                xx += dx * dx
+                yy += dy * dy
+                xy += dx * dy
+                off = x[i] - y[i]
+                residual += off * off
+                unusual += (off / s[i]) ** 2
+            corr = xy / np.sqrt(max(xx * yy, 1e-12))
+            found[k, part] = np.arctanh(min(max(corr, -_MOST_ALIKE), _MOST_ALIKE))
+            found[k, 3 + part] = np.log(residual / n + _ENERGY_FLOOR)
+            found[k, 6 + part] = np.log(unusual / n + 100 * _ENERGY_FLOOR)
+        first, last = _EDGES[0]
+        qx, qy = x[first:last], y[first:last]
+        found[k, 9] = _log_ratio(qx.max() - qx.min(), qy.max() - qy.min())
+        found[k, 10] = _log_ratio((qx * qy).sum(), (qy * qy).sum())
+        found[k, 11] = _log_ratio(np.abs(np.diff(qx)).max(), np.abs(np.diff(qy)).max())
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _own_rr_s(rr: NDArray[np.float64]) -> float:
+    """Mean of the half of the intervals closest to their median, the earlier ones first where equally close."""
+    distance = np.abs(rr - np.median(rr))
+    kept = np.argsort(distance, kind="mergesort")[: (rr.size + 1) // 2]
+    return float(rr[kept].mean())
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _variability_s(rr: NDArray[np.float64]) -> float:
+    """Median absolute deviation from the median."""
+    return float(np.median(np.abs(rr - np.median(rr))))
 
 
 class Rhythm:
@@ -123,18 +160,15 @@ class Rhythm:
         """The patient's own RR: mean of the half of the last 80 closest to their median. None before 8."""
         if len(self._history) < _RR_MIN:
             return None
-        rr = np.asarray(self._history)
-        distance = np.abs(rr - np.median(rr))
-        kept = np.argsort(distance, kind="stable")[: (rr.size + 1) // 2]
-        return float(rr[kept].mean())
+        return float(_own_rr_s(np.array(self._history)))
 
     def features(self, rr_s: float, next_rr_s: float) -> NDArray[np.float32] | None:
         """Rhythm features of the beat that ends ``rr_s``, before `add` of it. None before there is a reference."""
         own = self.reference_s()
         if own is None:
             return None
-        recent = np.asarray(self._history)[-_RECENT_RR:]
-        deviation = float(np.median(np.abs(recent - np.median(recent))))
+        recent = np.array(self._history)[-_RECENT_RR:]
+        deviation = float(_variability_s(recent))
         return np.array(
             [
                 np.log(rr_s / own),
@@ -195,3 +229,13 @@ def inputs(windows: Iterable[BeatWindow], *, fs_hz: float) -> Iterator[BeatInput
         done = stream.push(window)
         if done is not None:
             yield done
+
+
+def warm() -> None:
+    """Compile every kernel, or load it from numba's cache, before the first beat."""
+    beat = np.linspace(0, 1, 2 * WINDOW, dtype=np.float32).reshape(2, WINDOW)
+    shape_features(beat, beat, beat)
+    rhythm = Rhythm()
+    for _ in range(_RR_MIN):
+        rhythm.add(0.8)
+    rhythm.features(0.8, 0.8)

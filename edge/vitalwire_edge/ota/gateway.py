@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from vitalwire_edge.clock.gateway_clock import Stamp
-from vitalwire_edge.inference import runtime
+from vitalwire_edge.inference import features, runtime
 from vitalwire_edge.inference.artifact import Artifact, Host
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.keys import KeyFileError, Trust
@@ -85,6 +85,7 @@ class GatewayModels:
         """Put a model to work and keep it current from now on."""
         if self._updater is None:
             return
+        features.warm()
         try:
             self._updater.start()
         except OSError as error:
