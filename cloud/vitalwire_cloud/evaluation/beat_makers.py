@@ -4,8 +4,10 @@ A maker is fitted on training patients (or an artifact) and makes beats of given
 nobody. Peers without styles make what they know, whoever is asked for.
 """
 
+import resource
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from sklearn.mixture import GaussianMixture
 from vitalwire_cloud.evaluation.report import Metrics
 from vitalwire_cloud.models import beat_gan
 from vitalwire_cloud.train.dataset import Patient
+from vitalwire_cloud.train.export import RUNTIME
 from vitalwire_edge.inference.generator import (
     CLASSES,
     FILES,
@@ -26,11 +29,15 @@ from vitalwire_edge.inference.generator import (
     StylePrior,
     network_inputs,
 )
+from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.signal.beats import AFTER, BEFORE, WINDOW, beat_scale_uv
 from vitalwire_edge.synthesis.rhythm import plan
 from vitalwire_edge.synthesis.strip import compose
 
 STRIP_S: Final = 10.0
+_COPIES: Final = 40
+"""Of a model, loaded to see what one takes."""
+
 _PCA: Final = 24
 _MIXTURE: Final = 8
 _MAX_FIT: Final = 4000
@@ -135,8 +142,12 @@ class SimulatedMaker:
         return chosen
 
 
-def cost(runner: BeatGenerator, styles: StylePrior, size: int, *, rounds: int = 20) -> Metrics:
-    """Microseconds for a strip of ten seconds, and bytes of the model file."""
+def cost(file: bytes, styles: StylePrior, *, rounds: int = 20) -> Metrics:
+    """What a model file costs: microseconds for a strip of ten seconds, bytes of the file and, loaded, of memory."""
+    before = _resident_bytes()
+    loaded = [load(file, RUNTIME) for _ in range(_COPIES)]
+    memory = max(0, _resident_bytes() - before) / _COPIES
+    runner = BeatGenerator(loaded[0], styles)
     rng = np.random.default_rng(0)
     took = []
     for _ in range(rounds):
@@ -145,7 +156,12 @@ def cost(runner: BeatGenerator, styles: StylePrior, size: int, *, rounds: int = 
         planned = plan("pvc", seconds=STRIP_S, rate_bpm=72.0, rng=rng)
         compose(runner, style, planned, seconds=STRIP_S, rng=rng, name="strip")
         took.append(time.perf_counter_ns() - began)
-    return {"us_per_strip": float(np.median(took)) / 1000, "bytes": float(size)}
+    return {"us_per_strip": float(np.median(took)) / 1000, "bytes": float(len(file)), "memory_bytes": memory}
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
 
 
 def float_makers(networks: Mapping[Family, beat_gan.BeatGenerator]) -> dict[str, Maker]:

@@ -30,14 +30,14 @@ class JudgedGenerator:
     Attributes:
         title: name, version and identity, to print.
         learned_from: records after its card; empty where the card does not say.
-        sizes: bytes of each model file.
+        files: the model files.
 
     """
 
     title: str
     runners: dict[Family, BeatGenerator]
     styles: StylePrior
-    sizes: dict[Family, int]
+    files: dict[Family, bytes]
     learned_from: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ def judged_generator(given: str) -> JudgedGenerator:
         title=f"{manifest.name} {manifest.version} ({sha256(parts[MANIFEST])[:12]}) in int8",
         runners=runners,
         styles=styles,
-        sizes={family: len(parts[file]) for family, file in FILES.items()},
+        files={family: parts[file] for family, file in FILES.items()},
         learned_from=tuple(records_of_card(parts[manifest.card])),
     )
 

@@ -167,22 +167,22 @@ def _splits(patients: list[Patient], others: list[Patient], seed: int) -> list[S
 def _trained(patients: Sequence[Patient], *, seconds: float, steps: int | None, seed: int) -> Judged:
     model = fit(patients, seed=seed, steps=steps, seconds=None if steps is not None else seconds)
     networks: dict[Family, beat_gan.BeatGenerator] = {"gan": model.gan, "vae": model.vae}
-    files = {
-        f"{family} int8": export_generator.variants(networks[family])[export_generator.WEIGHTS]
-        for family in FILES
+    files = {family: export_generator.variants(networks[family]) for family in FILES}
+    runners = {
+        f"{family} int8": BeatGenerator(load(made[export_generator.WEIGHTS], RUNTIME), model.styles)
+        for family, made in files.items()
     }
-    runners = {name: BeatGenerator(load(file, RUNTIME), model.styles) for name, file in files.items()}
     makers: dict[str, Maker] = {**runners, **float_makers(networks)}
-    costs = {name: cost(runners[name], model.styles, len(file)) for name, file in files.items()}
+    costs: dict[str, Metrics] = {}
+    for family, made in files.items():
+        costs[f"{family} int8"] = cost(made[export_generator.WEIGHTS], model.styles)
+        costs[f"{family} float"] = cost(made[export_generator.FLOAT], model.styles)
     return Judged(makers, model.styles, costs, runners[OURS])
 
 
 def _of_artifact(model: JudgedGenerator) -> Judged:
     runners = {f"{family} int8": runner for family, runner in model.runners.items()}
-    costs = {
-        f"{family} int8": cost(model.runners[family], model.styles, size)
-        for family, size in model.sizes.items()
-    }
+    costs = {f"{family} int8": cost(file, model.styles) for family, file in model.files.items()}
     return Judged(dict(runners), model.styles, costs, runners[OURS])
 
 

@@ -8,16 +8,14 @@ styles that the artifact carries, which holds no person's own.
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference import container
+from vitalwire_edge.inference import shipped as models
 from vitalwire_edge.inference.artifact import Artifact, open_artifact
-from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.selftest import Runner
 from vitalwire_edge.signal.beats import QRS_PART, WINDOW
@@ -277,6 +275,6 @@ def network_inputs(
 
 def shipped() -> Artifact:
     """The verified generator that ships with the software. Raises `OSError`, `ArtifactRefusedError`."""
-    folder = Path(str(resources.files("vitalwire_edge.inference") / "shipped"))
-    newest = max(folder.glob(f"{NAME}-*.vwm"), key=lambda path: int(path.stem.rsplit("-", 1)[1]))
-    return open_artifact(newest.read_bytes(), Trust.read(folder / "trust.json"), now_ns=None)
+    found = models.folder().glob(f"{NAME}-*.vwm")
+    newest = max(found, key=lambda path: int(path.stem.rsplit("-", 1)[1]))
+    return open_artifact(newest.read_bytes(), models.trust(), now_ns=None)
