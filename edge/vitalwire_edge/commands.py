@@ -8,7 +8,7 @@ import structlog
 import typer
 from prometheus_client import REGISTRY
 
-from vitalwire_edge import status
+from vitalwire_edge import source_commands, status
 from vitalwire_edge.agent import Agent
 from vitalwire_edge.config import EdgeConfig, check
 from vitalwire_edge.process import config as layers
@@ -18,7 +18,6 @@ from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.process.notify import supervised
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
-from vitalwire_edge.sources import commands as source_commands
 from vitalwire_edge.sources.inbox import SourceError
 from vitalwire_edge.spool.rows import SpoolError
 

@@ -14,10 +14,10 @@ from vitalwire_edge.config import EdgeConfig, TelemetryConfig, check
 from vitalwire_edge.process.config import ConfigError, load
 from vitalwire_edge.process.findings import Subject
 from vitalwire_edge.process.health import HealthServer
+from vitalwire_edge.source_check import sources as check_machine
 from vitalwire_edge.sources.ble import radio
 from vitalwire_edge.sources.ble.privacy import fingerprint, scrubbed
 from vitalwire_edge.sources.build import build_sources
-from vitalwire_edge.sources.check import sources as check_machine
 from vitalwire_edge.sources.inbox import Inbox
 
 ADDRESS = "AA:BB:CC:DD:EE:01"
