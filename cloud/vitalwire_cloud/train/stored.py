@@ -18,17 +18,19 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoredAlarm, StoredBeat
-from vitalwire_cloud.store.reading import StoreReader
+from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
+from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreReading
+from vitalwire_cloud.store.opening import open_reader
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.process import config as layers
 from vitalwire_edge.signal.chain import BeatWindow, EcgChain, SignalSecond
 from vitalwire_edge.wire.codes import LEADS, Code
 from vitalwire_edge.wire.messages import Flag
@@ -53,22 +55,6 @@ _STRIP_NS: Final = 600 * 1_000_000_000
 _ALARMS: Final = 1000
 
 _log = structlog.get_logger()
-
-
-class Signals(Protocol):
-    """What is asked of a store (see `store.interface.Store`)."""
-
-    def devices(self) -> list[DeviceRecord]:
-        """Every device with its last birth."""
-
-    def strip(self, device: str, code: int, start_ns: int, end_ns: int) -> list[Segment]:
-        """Waveform of [start_ns, end_ns)."""
-
-    def beats(self, device: str, start_ns: int, end_ns: int) -> list[StoredBeat]:
-        """Beats of [start_ns, end_ns)."""
-
-    def alarm_messages(self, after: int, limit: int) -> list[StoredAlarm]:
-        """At most `limit` alarm messages behind position `after`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +83,11 @@ class _Heard:
 
 
 def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
-    """`load_store` of a service's data folder, up to now, also beside the running service. Raises `StoreError`."""
-    reader = StoreReader(folder)
+    """`load_store` of a service's data folder, up to now, also beside the running service.
+
+    Which backend it has stands in the environment, as for the service. Raises `StoreError`, `ConfigError`.
+    """
+    reader = open_reader(layers.load(CloudConfig, env_prefix=ENV_PREFIX, flags={"data_dir": str(folder)}))
     try:
         return load_store(reader, until_ns=time.time_ns(), hours=hours)
     finally:
@@ -106,7 +95,7 @@ def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
 
 
 def load_store(
-    store: Signals, *, until_ns: int, hours: float = 24.0, rejected: Collection[str] = ()
+    store: StoreReading, *, until_ns: int, hours: float = 24.0, rejected: Collection[str] = ()
 ) -> list[Patient]:
     """The devices of a store with enough normal beats, from the last `hours` of each before `until_ns`.
 
@@ -131,7 +120,7 @@ def load_store(
     return found
 
 
-def _episodes(store: Signals) -> Iterator[_Episode]:
+def _episodes(store: StoreReading) -> Iterator[_Episode]:
     """Alarm episodes that say something about heart beats; one that was not cleared has no end."""
     open_now: dict[str, _Episode] = {}
     after = 0
@@ -148,7 +137,7 @@ def _episodes(store: Signals) -> Iterator[_Episode]:
     yield from open_now.values()
 
 
-def _hear(store: Signals, record: DeviceRecord, from_ns: int, until_ns: int) -> _Heard | None:
+def _hear(store: StoreReading, record: DeviceRecord, from_ns: int, until_ns: int) -> _Heard | None:
     """What the gateway's chain makes of a device's strip; None where there is no ECG or no scored beat in it."""
     lead = next((c.code for c in record.birth.channels if c.code in {int(code) for code in LEADS}), None)
     marks = [] if lead is None else store.beats(record.device, from_ns, until_ns)
@@ -202,7 +191,7 @@ def _through_chain(
     return windows, seconds, _StripClock(np.array(first, dtype=np.int64), starts_ns, fs_hz)
 
 
-def _segments(store: Signals, device: str, code: Code, first_ns: int, last_ns: int) -> Iterator[Segment]:
+def _segments(store: StoreReading, device: str, code: Code, first_ns: int, last_ns: int) -> Iterator[Segment]:
     start_ns, end_ns = first_ns - MARGIN_NS, last_ns + MARGIN_NS
     while start_ns < end_ns:
         yield from store.strip(device, int(code), start_ns, min(start_ns + _STRIP_NS, end_ns))
@@ -222,7 +211,7 @@ def _analysable(
     return inside
 
 
-def _marked(store: Signals, device: str, at_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _marked(store: StoreReading, device: str, at_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether the gateway marked a narrow beat there."""
     marks = store.beats(device, int(at_ns[0]) - _MARKED_NS, int(at_ns[-1]) + _MARKED_NS)
     narrow = np.array([mark.r_ns for mark in marks if not mark.wide], dtype=np.int64)

@@ -174,6 +174,9 @@ class Retraining:
             self._hearing.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        for child in self._children:
+            if child.exit_code is None:
+                child.kill()
         if self._witness is not None:
             self._witness.close()
 
@@ -203,11 +206,13 @@ class Retraining:
             learned, evidence = _Run({}, 0, []), _Evidence("")
             published = self._publish_shipped()
         self._say(f"published version {published.version}")
-        if self._why_not is None:
-            # The gateways take the new model by themselves meanwhile.
-            self._offer_degraded()
+        # The gateways take the new model by themselves while a bad one is judged.
+        degraded = self._evaluation(self._degrade()) if self._why_not is None else None
         self._await_gateways(published, learned, evidence)
         self._offer_tampered(published)
+        if degraded is not None:
+            self._finish(degraded)
+            self._put_degraded_before_the_gate()
 
     def _train(self) -> _Run:
         fitted = self._folder / "run"
@@ -223,15 +228,22 @@ class Retraining:
         self._command("export", ["export", "--from", str(fitted), "--out", str(self._folder / "candidate")])
         return learned
 
-    def _judge(self, name: str) -> tuple[_Published, _Evidence]:
-        """Put a candidate before the gate, beside the model at work."""
-        candidate = self._folder / name
-        evaluate = ["evaluate", "candidate", str(candidate), "--from", str(self._folder / "run")]
+    def _evaluation(self, name: str) -> Child:
+        """A candidate's evaluation beside the model at work, under way."""
+        evaluate = ["evaluate", "candidate", str(self._folder / name), "--from", str(self._folder / "run")]
         evaluate += ["--data", str(self._folder / "held-out"), "--data-dir", str(self._data_dir)]
         evaluate += ["--cache", str(self._folder / "cache"), "--about", _ABOUT]
-        self._command(f"evaluate-{name}", evaluate)
-        published = self._publish(name, [str(candidate), "--key", str(self._signing_key)])
-        return published, msgspec.json.decode((candidate / "evidence.json").read_bytes(), type=_Evidence)
+        return self._begin(f"evaluate-{name}", evaluate)
+
+    def _judge(self, name: str) -> tuple[_Published, _Evidence]:
+        """Put a candidate before the gate."""
+        self._finish(self._evaluation(name))
+        candidate = self._folder / name
+        evidence = msgspec.json.decode((candidate / "evidence.json").read_bytes(), type=_Evidence)
+        return self._sign(name), evidence
+
+    def _sign(self, name: str) -> _Published:
+        return self._publish(name, [str(self._folder / name), "--key", str(self._signing_key)])
 
     def _publish_shipped(self) -> _Published:
         file, trust = self._folder / "shipped.vwm", self._folder / "shipped-trust.json"
@@ -242,7 +254,7 @@ class Retraining:
     def _publish(self, name: str, what: list[str]) -> _Published:
         # Short, and it times the model as a gateway does: not at a low priority.
         command = ["model", "publish", *what, "--data-dir", str(self._data_dir), "--json"]
-        said = self._command(f"publish-{name}", command, nice=0, codes=(0, 1))
+        said = self._finish(self._begin(f"publish-{name}", command, nice=0), codes=(0, 1))
         answer = next((line for line in said.splitlines() if line.startswith('{"published"')), None)
         if answer is None:
             raise ProcessError(f"model publish said nothing:\n{said}")
@@ -318,22 +330,23 @@ class Retraining:
             RefusedModel(what=TAMPERED, by=gateway, reason=said.reason or said.state, detail=said.detail)
         )
 
-    def _offer_degraded(self) -> None:
-        """The gate is given the candidate with a fault in its score that no self-test of the network would see."""
-        degraded = self._folder / "degraded"
-        shutil.copytree(self._folder / "candidate", degraded)
-        parameters = degraded / "parameters.json"
+    def _degrade(self) -> str:
+        """Leave the candidate again, with a fault in its score that no self-test of the network would see."""
+        name = "degraded"
+        shutil.copytree(self._folder / "candidate", self._folder / name)
+        parameters = self._folder / name / "parameters.json"
         values = msgspec.json.decode(parameters.read_bytes())
         values["view_width"] = [-width for width in values["view_width"]]
         parameters.write_bytes(msgspec.json.encode(values))
-        self._say("offering the gate a candidate whose score has the wrong sign")
-        published, _ = self._judge("degraded")
-        if published.published:
+        self._say("judging a candidate whose score has the wrong sign")
+        return name
+
+    def _put_degraded_before_the_gate(self) -> None:
+        published = self._sign("degraded")
+        if published.published or published.gate is None:
             self.result.problems.append(f"the gate let a degraded model pass as version {published.version}")
             return
-        failed = (
-            [] if published.gate is None else [c["name"] for c in published.gate.checks if not c["passed"]]
-        )
+        failed = [check["name"] for check in published.gate.checks if not check["passed"]]
         self._say(f"[green]the gate refused it[/green]: {published.why}")
         self.result.refused.append(
             RefusedModel(what=DEGRADED, by="gate", reason=", ".join(failed), detail=published.why)
@@ -351,20 +364,22 @@ class Retraining:
             if self._stop.is_set() or (self._hearing.wait(_TURN_S) and self._stop.is_set()):
                 raise _StoppedError
 
-    def _command(
-        self, name: str, arguments: list[str], *, nice: int = _NICE, codes: tuple[int, ...] = (0,)
-    ) -> str:
-        """What a command printed. Raises `ProcessError`, `_StoppedError`."""
+    def _command(self, name: str, arguments: list[str]) -> None:
+        self._finish(self._begin(name, arguments))
+
+    def _begin(self, name: str, arguments: list[str], *, nice: int = _NICE) -> Child:
         child = Child(name, arguments, self._folder, nice=nice, environment={"OMP_NUM_THREADS": "1"})
         self._children.append(child)
         child.start()
+        return child
+
+    def _finish(self, child: Child, *, codes: tuple[int, ...] = (0,)) -> str:
+        """What a command printed. Raises `ProcessError`, `_StoppedError`."""
         code = child.outcome(self._stop, _STEP_S)
         if self._stop.is_set():
             raise _StoppedError
         if code not in codes:
-            raise ProcessError(
-                f"vitalwire {' '.join(arguments[:2])} ended with {code}:\n{child.last_words()}"
-            )
+            raise ProcessError(f"{child.name} ended with {code}:\n{child.last_words()}")
         return child.output()
 
 
