@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_cloud.evaluation import records
-from vitalwire_cloud.evaluation.beats import SCORE, Judge, gateway_scorer, judges
-from vitalwire_cloud.evaluation.detected import Detections, detections
+from vitalwire_cloud.evaluation.beats import Judge, gateway_scorer, judges
+from vitalwire_cloud.evaluation.detected import Detections, detections, scored_by
 from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.qrs import with_noise
 from vitalwire_cloud.evaluation.records import Recorded
@@ -84,13 +84,12 @@ def alerted(
     score: NDArray[np.float64],
     *,
     threshold: float,
-    abstain: bool,
     budget: float,
 ) -> Alerted:
-    """A record's scores through the gateway's calibration; with `abstain` beats of bad signal do not count."""
+    """A record's scores through the gateway's calibration; a beat whose score is NaN does not count."""
     calibration = AlertCalibration(budget_per_hour=budget, threshold=threshold)
     alerts: list[Alert] = []
-    usable = np.isfinite(score) & (found.analysable if abstain else True)
+    usable = np.isfinite(score)
     for at, value in zip(found.patient.sample[usable] / record.fs_hz, score[usable], strict=True):
         alert = calibration.push(float(at), float(value))
         if alert is not None:
@@ -147,9 +146,9 @@ def calibration(
             for condition in conditions:
                 heard = record if condition == "clean" else _noisy(record, condition, noises)
                 found = detections(heard)
-                score = judge.by(found.patient)[SCORE]
                 for on in (True, False):
-                    each = alerted(found, heard, score, threshold=judge.threshold, abstain=on, budget=budget)
+                    score = scored_by(found, judge.by, abstain=on)
+                    each = alerted(found, heard, score, threshold=judge.threshold, budget=budget)
                     every[condition, on].append(each)
             advance(patient.record)
     return _outcome(

@@ -6,7 +6,7 @@ normal beat with its score; normal beats without a score are left out. Detection
 nobody annotates beats, do not count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,11 +103,21 @@ def _through_chain(record: Recorded) -> tuple[list[BeatWindow], NDArray[np.bool_
     return windows, analysable
 
 
+def scored_by(found: Detections, by: Scorer, *, abstain: bool = True) -> NDArray[np.float64]:
+    """Scores (n,) of the beats; with `abstain` those of bad signal are never given to the scorer and have NaN."""
+    patient = found.patient
+    chosen = found.analysable if abstain else np.ones_like(found.analysable)
+    per_beat = ("sample", "beat", "reference", "context", "label")
+    given = replace(patient, **{name: getattr(patient, name)[chosen] for name in per_beat})
+    score = np.full(patient.sample.size, np.nan)
+    score[chosen] = by(given)[SCORE]
+    return score
+
+
 def end_to_end(found: Detections, record: Recorded, by: Scorer) -> EndToEnd:
     """Rank a record's counted beats by a scorer."""
     patient = found.patient
-    score = by(patient)[SCORE].astype(np.float64).copy()
-    score[~found.analysable] = np.nan
+    score = scored_by(found, by)
     late = patient.sample >= _FIRST_S * patient.fs_hz
     extra = (patient.label == "") & ~_in_flutter(patient.sample, record)
     matched = np.isin(patient.label, list(CLASSES))

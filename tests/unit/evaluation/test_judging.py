@@ -58,7 +58,7 @@ def test_a_missed_abnormal_beat_ranks_last_and_an_extra_detection_is_normal():
         unscored=np.array(["N"]),
     )
     scores = np.array([9.0, 5.0, 7.0, 1.0, 8.0])
-    judged = end_to_end(found, record(), lambda _patient: {SCORE: scores})
+    judged = end_to_end(found, record(), lambda given: {SCORE: scores[: given.sample.size]})
     assert sorted(zip(judged.scored.label, judged.scored.scores[SCORE], strict=True)) == [
         ("N", 1.0),
         ("N", 7.0),
