@@ -7,11 +7,13 @@ import msgspec
 import structlog
 import typer
 
-from vitalwire_cloud import proof
+from vitalwire_cloud import demand, proof
+from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail, text
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.service import ServiceError, serve
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.store.opening import open_reader
+from vitalwire_cloud.upkeep_commands import mount
 from vitalwire_cloud.worker import work
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.process import logs
@@ -23,17 +25,8 @@ log = structlog.get_logger()
 app = typer.Typer(no_args_is_help=True, help="The cloud service: ingest, store, alarm desk, web page.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
 app.add_typer(quarantine_app, name="quarantine")
-
-_DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the service's data.", metavar="DIR")
-]
-_Config = Annotated[Path | None, typer.Option(help="TOML file.", metavar="FILE")]
-_Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="One setting, e.g. store.backend=influxdb; may be repeated.", metavar="KEY=VALUE"
-    ),
-]
+mount(app)
+app.command()(demand.waveform)
 
 
 @app.command(
@@ -41,8 +34,8 @@ _Settings = Annotated[
 )
 def run(
     *,
-    config: _Config = None,
-    settings: _Settings = None,
+    config: Config = None,
+    settings: Settings = None,
     broker: Annotated[str | None, typer.Option(help="Broker to read from.", metavar="HOST:PORT")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for store and alarms.", metavar="DIR")] = None,
     web: Annotated[str | None, typer.Option(help="Where the page listens.", metavar="HOST:PORT")] = None,
@@ -56,7 +49,7 @@ def run(
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM; what is queued is stored first."""
     flags = layers.pairs_of(settings or [])
-    flags |= {"data_dir": _text(data_dir), "keys_dir": _text(keys_dir)}
+    flags |= {"data_dir": text(data_dir), "keys_dir": text(keys_dir)}
     flags["role"] = role if role is not None else flags.get("role")
     flags |= _address("--broker", broker, "mqtt") | _address("--web", web, "web")
     loaded = layers.load(CloudConfig, path=config, env_prefix=ENV_PREFIX, flags=flags)
@@ -65,29 +58,28 @@ def run(
     try:
         (work if loaded.role == "ingest" else serve)(loaded, stop)
     except (ServiceError, StoreError) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command(epilog="Example: vitalwire cloud audit --data-dir ./data --json > audit.json")
 def audit(
     *,
-    data_dir: _DataDir = None,
-    config: _Config = None,
-    settings: _Settings = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    settings: Settings = None,
     as_json: bool = typer.Option(False, "--json", help="Machine-readable, with every alarm."),
     values: bool = typer.Option(False, "--values", help="With --json: the latency of every single message."),
 ) -> None:
     """Read the store back, decode every block and count. Works beside a running service and after a killed one."""
     try:
-        chosen = _chosen(config, settings, data_dir)
-        reader = open_reader(chosen)
+        service = chosen(config, settings, data_dir)
+        reader = open_reader(service)
         try:
-            found = proof.gather(reader, chosen.data / "desk.sqlite", with_values=values)
+            found = proof.gather(reader, service.data / "desk.sqlite", with_values=values)
         finally:
             reader.close()
     except StoreError as error:
-        _fail(error)
-        return
+        fail(error)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -109,22 +101,21 @@ def audit(
 )
 def quarantine_list(
     *,
-    data_dir: _DataDir = None,
-    config: _Config = None,
-    settings: _Settings = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    settings: Settings = None,
     limit: int = typer.Option(50, min=1, max=10_000, help="How many, newest first."),
     as_json: bool = typer.Option(False, "--json", help="Machine-readable, with the payloads in base64."),
 ) -> None:
     """Show what was set aside, and why."""
     try:
-        reader = open_reader(_chosen(config, settings, data_dir))
+        reader = open_reader(chosen(config, settings, data_dir))
         try:
             found = reader.quarantine(limit)
         finally:
             reader.close()
     except StoreError as error:
-        _fail(error)
-        return
+        fail(error)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -134,21 +125,6 @@ def quarantine_list(
             f"{message.received_ns} {message.topic}{place} ({len(message.payload)} bytes): {message.reason}"
         )
     typer.echo(f"{len(found)} shown")
-
-
-def _chosen(config: Path | None, settings: list[str] | None, data_dir: Path | None) -> CloudConfig:
-    """The service's configuration, as `run` would see it. Raises `ConfigError`."""
-    flags = layers.pairs_of(settings or []) | {"data_dir": _text(data_dir)}
-    return layers.load(CloudConfig, path=config, env_prefix=ENV_PREFIX, flags=flags)
-
-
-def _fail(error: Exception) -> None:
-    typer.echo(f"vitalwire cloud: {error}", err=True)
-    raise typer.Exit(1) from error
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _address(option: str, text: str | None, section: str) -> dict[str, Any]:

@@ -69,6 +69,19 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     influxdb: InfluxConfig = InfluxConfig()
 
 
+Days = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For how many days each kind is kept; None keeps it for good. Minutes of vital signs and alarms always stay."""
+
+    waveform_days: Days | None = None
+    vitals_days: Days | None = None
+    beats_days: Days | None = None
+    scores_days: Days | None = None
+    every_s: Seconds = 3600.0
+
+
 class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The alarm desk. `url` is any SQLAlchemy URL; by default an SQLite file in `data_dir`."""
 
@@ -100,6 +113,7 @@ class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mqtt: MqttConfig = MqttConfig()
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
+    retention: RetentionConfig = RetentionConfig()
     alerts: AlertsConfig = AlertsConfig()
     web: WebConfig = WebConfig()
     models: ModelsConfig = ModelsConfig()

@@ -21,6 +21,7 @@ from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import AlarmEvent, LiveHub
 from vitalwire_cloud.registry.desk import ModelDesk
 from vitalwire_cloud.registry.ledger import RegistryError, open_ledger
+from vitalwire_cloud.retention import RetentionTask
 from vitalwire_cloud.store.interface import Store
 from vitalwire_cloud.store.opening import open_store
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
@@ -97,9 +98,11 @@ def started(config: CloudConfig) -> Iterator[Running]:
                     config=config.ingest,
                     models=models,
                 )
+                upkeep = RetentionTask(store, config.retention)
                 desk.start()
                 pipeline.start()
                 link.start()
+                upkeep.start()
                 try:
                     yield Running(
                         config.site or "all sites",
@@ -115,6 +118,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                     if not pipeline.stop(_DRAIN_S):
                         log.warning("drain_incomplete", effect="gateways send the rest again")
                     link.close()
+                    upkeep.close()
         finally:
             desk.close()
     finally:

@@ -89,6 +89,12 @@ class AlarmLedger:
         query = query.where(_ALARM.c.open) if open_only else query.limit(at_most)
         return [self._decode(row[0]) for row in connection.execute(query)]
 
+    def of_kind(self, connection: sa.Connection, kind: str) -> list[Record]:
+        """Every record of a kind, newest first."""
+        query = sa.select(_ALARM.c.record).where(_ALARM.c.kind == kind)
+        rows = connection.execute(query.order_by(_ALARM.c.raised_ns.desc(), _ALARM.c.alarm_id))
+        return [self._decode(row[0]) for row in rows]
+
     def put(self, connection: sa.Connection, record: Record, step: Transition) -> None:
         """Keep `record` in its new state and the step that led there."""
         alarm = record.alarm
@@ -122,6 +128,16 @@ class AlarmLedger:
             sa.select(*columns).where(_TRANSITION.c.alarm_id == alarm_id).order_by(_TRANSITION.c.id)
         )
         return [Transition(*row) for row in rows]
+
+    def forget(self, connection: sa.Connection, device: str, start_ns: int, end_ns: int) -> int:
+        """Delete the alarms of a device raised in [start_ns, end_ns), with their steps; how many those were."""
+        within = sa.select(_ALARM.c.record).where(_ALARM.c.raised_ns >= start_ns, _ALARM.c.raised_ns < end_ns)
+        alarms = [self._decode(row[0]).alarm for row in connection.execute(within)]
+        gone = [alarm.alarm_id for alarm in alarms if alarm.device == device]
+        for alarm_id in gone:
+            connection.execute(sa.delete(_TRANSITION).where(_TRANSITION.c.alarm_id == alarm_id))
+            connection.execute(sa.delete(_ALARM).where(_ALARM.c.alarm_id == alarm_id))
+        return len(gone)
 
     def position(self, connection: sa.Connection, store: str) -> int:
         """How far `store` was read."""

@@ -109,12 +109,13 @@ class EmbeddedStore(StoreReader):
     def expire(self, kind: Kind, before_ns: int) -> int:
         """Delete what ended before a time, in small transactions; the file keeps its size and reuses the room."""
         total = 0
-        while True:
-            with self._transaction() as connection:
-                removed = upkeep.expire_some(connection, kind, before_ns)
-            if not removed:
-                return total
-            total += removed
+        for step in (upkeep.expire_some, upkeep.expire_messages):
+            removed = -1
+            while removed:
+                with self._transaction() as connection:
+                    removed = step(connection, kind, before_ns)
+                total += removed if step is upkeep.expire_some else 0
+        return total
 
     def erase(self, device: str, start_ns: int, end_ns: int, *, by: str, reason: str) -> Erasure:
         """Delete everything of a device in [start_ns, end_ns), overwritten in the file; keep a record of that."""

@@ -81,12 +81,16 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch without a gap: `samples` (float32, shape (n,)) in the channel's unit from `start_ns` at `rate_hz`."""
+    """A stretch without a gap: `samples` (float32, shape (n,)) in the channel's unit from `start_ns` at `rate_hz`.
+
+    They are whole multiples of `scale`.
+    """
 
     start_ns: int
     rate_hz: float
     samples: NDArray[np.float32]
     flags: int = 0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,4 +90,5 @@ def _segment(run: list[Block], start_ns: int, end_ns: int) -> Segment | None:
         rate_hz=first.rate_mhz / 1000,
         samples=steps.astype(np.float32) * np.float32(first.scale),
         flags=flags,
+        scale=first.scale,
     )

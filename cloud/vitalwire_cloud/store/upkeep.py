@@ -34,16 +34,15 @@ def expire_some(connection: sqlite3.Connection, kind: Kind, before_ns: int) -> i
             " FROM wave WHERE channel = :owner AND start_ns < :before AND end_ns <= :before LIMIT :step)",
             before_ns,
         )
-    table, column, stream = _TABLES[kind]
+    table, column, _ = _TABLES[kind]
     key = _key(table)
-    removed = _first_of(
+    return _first_of(
         connection,
         "SELECT DISTINCT device FROM series ORDER BY device",
         f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table}"
         f" WHERE device = :owner AND {column} < :before LIMIT :step)",
         before_ns,
     )
-    return removed or _expire_messages(connection, stream, before_ns)
 
 
 def _first_of(connection: sqlite3.Connection, owners: str, delete: str, before_ns: int) -> int:
@@ -57,8 +56,14 @@ def _first_of(connection: sqlite3.Connection, owners: str, delete: str, before_n
     return 0
 
 
-def _expire_messages(connection: sqlite3.Connection, stream: str, before_ns: int) -> int:
-    """Arrival records of messages: of each series those before the first one that is still kept."""
+def expire_messages(connection: sqlite3.Connection, kind: Kind, before_ns: int) -> int:
+    """Delete at most `STEP_ROWS` records of a message's arrival that belong to what expired; 0 when none is left.
+
+    Of each series those before the first one that is still kept.
+    """
+    if kind == "waveform":
+        return 0
+    stream = _TABLES[kind][2]
     for (series,) in connection.execute("SELECT id FROM series WHERE stream = ?", (stream,)).fetchall():
         kept = connection.execute(
             "SELECT seq FROM message WHERE series = ? AND time_ns >= ? ORDER BY seq LIMIT 1",
