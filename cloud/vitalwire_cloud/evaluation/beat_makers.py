@@ -92,9 +92,9 @@ class MixtureMaker:
         styles: Sequence[Style],  # noqa: ARG002 - a peer without styles
         rng: np.random.Generator,
     ) -> NDArray[np.float32]:
-        """As `Maker.beats`; the styles are not looked at."""
+        """As `Maker.beats`; the styles are not looked at, and a class that was not learned comes out as N."""
         made = np.empty((len(labels), WINDOW), dtype=np.float32)
-        wanted = np.array(labels)
+        wanted = np.array([name if name in self._models else "N" for name in labels])
         for name, (axes, mixture) in self._models.items():
             rows = np.flatnonzero(wanted == name)
             if rows.size:
