@@ -2,7 +2,7 @@
 
 from math import isfinite, isnan, nan
 
-import captures
+import ble_captures as captures
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

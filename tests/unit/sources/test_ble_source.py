@@ -3,7 +3,7 @@
 import time
 from contextlib import contextmanager
 
-import captures
+import ble_captures as captures
 import pytest
 from fake_radio import Peripheral, World, short
 from structlog.testing import capture_logs
