@@ -132,7 +132,8 @@ class Wearable:
         assert isinstance(hello, Hello)
         device_ns = timed.frame.device_us * 1000
         rebooted = self._boot != hello.boot or device_ns + _REBOOT_BACK_NS < self._last_device_ns
-        if rebooted or self._hello is None or hello.channels != self._hello.channels:
+        anew = rebooted or self._hello is None or hello.channels != self._hello.channels
+        if anew:
             self.flush()
             self._start_anew()
             self._boot = hello.boot
@@ -150,9 +151,12 @@ class Wearable:
                 scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
                 ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
         self._hello = hello
+        # On a serial line nobody sees a connection begin, so a device says the same hello again and again.
+        known = self.connected and not anew and not self._departed
         self.connected = True
         self._departed = False
-        self._birth()
+        if not known:
+            self._birth()
         self.take(timed)
 
     def take(self, timed: Timed) -> None:

@@ -337,3 +337,16 @@ def test_a_rate_the_chain_cannot_analyse_is_still_recorded():
     bed.wearable.flush()
     assert sum(b.count for b in bed.of("ecg")) == 200
     assert bed.of("beat") == []
+
+
+def test_a_hello_that_is_said_again_is_no_news():
+    bed = Bed()
+    bed.hello()
+    bed.seconds(2)
+    born = bed.wearable.lifecycle
+    bed.hello()
+    assert bed.wearable.lifecycle is born
+    bed.wearable.leave("closed")
+    bed.hello()
+    assert isinstance(bed.wearable.lifecycle, DeviceBirth)
+    assert bed.wearable.lifecycle is not born
