@@ -143,10 +143,9 @@ class InfluxServer:
         status, body, headers = self._raw("GET", "/ping", None)
         if status not in (200, 204):
             raise self._refusal(status, _words(body))
-        version = headers.get("x-influxdb-version", "").lstrip("v")
-        if version.startswith("2."):
-            return 2
-        return 3 if version.startswith("3.") else 1
+        version = headers.get("x-influxdb-version") or _version(body)
+        major = version.lstrip("v").partition(".")[0]
+        return 2 if major == "2" else 3 if major == "3" else 1
 
     def check(self) -> None:
         """Raise what keeps reads from working: address, token, bucket."""
@@ -251,6 +250,14 @@ def rfc3339(time_ns: int) -> str:
     """UTC with nine decimals."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _version(body: bytes) -> str:
+    """Version in the body of `/ping`, where 3 Core says it too."""
+    try:
+        return str(msgspec.json.decode(body).get("version", ""))
+    except (msgspec.DecodeError, AttributeError):
+        return ""
 
 
 def _words(body: bytes | str | None) -> str:
