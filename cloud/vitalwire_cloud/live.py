@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_cloud.alerts.alarm import Alarm
-from vitalwire_cloud.store.interface import StoredBeat, VitalPoint
+from vitalwire_cloud.store.interface import StoredBeat, StoredScore, VitalPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,14 @@ class BeatsEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoresEvent:
+    """Beat scores that were just stored."""
+
+    device: str
+    scores: tuple[StoredScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmEvent:
     """An alarm in its new state."""
 
@@ -63,7 +71,7 @@ class LinkEvent:
     backlog_rows: int | None = None
 
 
-LiveEvent = WaveEvent | VitalsEvent | BeatsEvent | AlarmEvent | LinkEvent
+LiveEvent = WaveEvent | VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent
 
 QUEUE_EVENTS: Final = 2048
 """Events a reader may lag behind before it loses the oldest; it is told how many it lost."""

@@ -3,6 +3,7 @@
 import importlib.metadata
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from vitalwire_cloud.ingest.keys import KeyRing
 from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.desk import ModelDesk
-from vitalwire_cloud.registry.ledger import RegistryError, open_ledger
+from vitalwire_cloud.registry.ledger import ModelLedger, RegistryError, open_ledger
 from vitalwire_cloud.retention import RetentionTask
 from vitalwire_cloud.store.interface import Store
 from vitalwire_cloud.store.opening import open_store
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
 from vitalwire_cloud.web.app import create_app
+from vitalwire_edge.inference import shipped
+from vitalwire_edge.inference.artifact import read_manifest
 from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.notify import supervised
@@ -52,6 +56,7 @@ class Running:
     hub: LiveHub
     link: BrokerLink
     pipeline: Pipeline
+    models: ModelLedger
 
     def ready(self) -> str | None:
         """None when data flows from broker to store to staff, else the first reason why not."""
@@ -112,6 +117,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                         hub,
                         link,
                         pipeline,
+                        models.ledger,
                     )
                 finally:
                     link.stop_receiving()
@@ -132,6 +138,7 @@ def _model_desk(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterato
     try:
         signer = None if key_file is None else Signer.read(Path(key_file))
         ledger = open_ledger(config.data)
+        _know_shipped(ledger)
     except KeyFileError as error:
         raise ConfigError(str(error)) from error
     except RegistryError as error:
@@ -145,6 +152,14 @@ def _model_desk(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterato
         ledger.close()
 
 
+def _know_shipped(ledger: ModelLedger) -> None:
+    """Enter the model that new gateways start with, so that what replaces it names it and has a higher version."""
+    data, trust = shipped.first(), shipped.trust()
+    manifest, _ = read_manifest(data, trust)
+    if all(model.version < manifest.version for model in ledger.models()):
+        publishing.register(ledger, data, trust, now_ns=time.time_ns(), stage="idle", why="shipped")
+
+
 def serve(config: CloudConfig, stop: threading.Event) -> None:
     """Run until `stop` is set or a signal comes, then drain. Only in the main thread.
 
@@ -155,7 +170,12 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(
-                    store=running.store, desk=running.desk, hub=running.hub, info=running, token=token
+                    store=running.store,
+                    desk=running.desk,
+                    hub=running.hub,
+                    info=running,
+                    models=running.models,
+                    token=token,
                 ),
                 log_config=None,
                 access_log=False,

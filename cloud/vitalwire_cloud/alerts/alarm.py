@@ -4,9 +4,20 @@ from typing import Literal
 
 import msgspec
 
-from vitalwire_edge.wire.messages import Category, Priority
+from vitalwire_edge.wire.messages import BeatEvidence, Category, Priority
 
 State = Literal["active", "acknowledged", "latched", "cleared"]
+
+
+Verdict = Literal["confirmed", "rejected"]
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What staff said of a model alert: it was right, or it was not. Retraining reads it."""
+
+    verdict: Verdict
+    by: str
+    at_ns: int
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +26,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     `active`: the condition holds and nobody acknowledged. `acknowledged`: the condition holds, somebody took it, until
     `acknowledged_until_ns`. `latched`: the condition ended before anybody acknowledged. `cleared`: ended and seen.
     `device` is None for alarms about a gateway. `stored_ns` is when the cloud had it durably,
-    `escalated_ns` when it had waited too long for somebody.
+    `escalated_ns` when it had waited too long for somebody. `evidence` is the beat that a model alert is about.
     """
 
     alarm_id: str
@@ -38,3 +49,5 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_ns: int | None = None
     acknowledged_until_ns: int | None = None
     escalated_ns: int | None = None
+    evidence: BeatEvidence | None = None
+    label: Label | None = None

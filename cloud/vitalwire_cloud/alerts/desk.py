@@ -15,7 +15,7 @@ import structlog
 
 from vitalwire_cloud import metrics
 from vitalwire_cloud.alerts import machine
-from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.alerts.alarm import Alarm, Verdict
 from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.alerts.machine import Record, Transition
 from vitalwire_cloud.alerts.silence import SilenceWatch
@@ -119,6 +119,24 @@ class AlarmDesk:
         if step is not None:
             self._tell([(moved, step)])
         return moved.alarm
+
+    def label(self, alarm_id: str, *, verdict: Verdict, by: str) -> Alarm:
+        """Keep what `by` says of a model alert. Raises `UnknownAlarmError`, `ValueError`, `DeskUnavailableError`."""
+        with self._lock, self._ledger.transaction() as connection:
+            record = self._ledger.get(connection, alarm_id)
+            if record is None:
+                raise UnknownAlarmError(f"there is no alarm {alarm_id!r}: list the alarms again")
+            moved, step = machine.label(record, verdict=verdict, by=by, now_ns=self._now_ns())
+            assert step is not None
+            self._ledger.put(connection, moved, step)
+        self._tell([(moved, step)])
+        return moved.alarm
+
+    def labelled(self, kind: str) -> Sequence[Alarm]:
+        """Alarms of a kind that staff labelled, newest first."""
+        with self._ledger.transaction() as connection:
+            found = self._ledger.of_kind(connection, kind)
+        return [record.alarm for record in found if record.alarm.label is not None]
 
     def gateway_seen(self, site: str, gateway: str) -> None:  # noqa: ARG002 - whoever watches sites needs it
         """A gateway said something."""

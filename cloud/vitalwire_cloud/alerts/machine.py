@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vitalwire_cloud.alerts.alarm import Alarm, State
+from vitalwire_cloud.alerts.alarm import Alarm, Label, State, Verdict
 from vitalwire_cloud.store.interface import StoredAlarm
 from vitalwire_edge.wire.messages import AlarmMessage, Priority
 
@@ -19,7 +19,7 @@ LATCHING: Final[frozenset[Priority]] = frozenset({"high"})
 MAX_ACKNOWLEDGED_S: Final = 24 * 3600.0
 _RANK: Final[dict[Priority, int]] = {"low": 0, "medium": 1, "high": 2}
 
-Event = Literal["raised", "updated", "cleared", "late", "acknowledged", "expired", "escalated"]
+Event = Literal["raised", "updated", "cleared", "late", "acknowledged", "expired", "escalated", "labelled"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +70,7 @@ def apply(record: Record | None, stored: StoredAlarm, now_ns: int) -> Step:
         "value": message.value,
         "limit": message.limit,
         "notes": message.notes,
+        "evidence": message.evidence or record.alarm.evidence,
     }
     waiting_ns = record.waiting_since_ns
     if message.phase == "cleared":
@@ -112,6 +113,20 @@ def acknowledge(record: Record, *, by: str, for_s: float | None, now_ns: int) ->
     )
     note = "until it ends" if for_s is None else f"for {for_s:g} s"
     step = Transition(after.alarm_id, now_ns, "acknowledged", before, after.state, by.strip(), note)
+    return msgspec.structs.replace(record, alarm=after), step
+
+
+def label(record: Record, *, verdict: Verdict, by: str, now_ns: int) -> Step:
+    """The alarm after `by` said whether a model alert was right; the last word counts. Raises `ValueError`."""
+    if not by.strip() or len(by) > 64:
+        raise ValueError(f"labelled by {by!r}: give a name or role of 1 to 64 characters")
+    if record.alarm.evidence is None:
+        raise ValueError(
+            f"alarm {record.alarm.alarm_id!r} was raised by a rule: only model alerts are labelled"
+        )
+    alarm = record.alarm
+    after = msgspec.structs.replace(alarm, label=Label(verdict=verdict, by=by.strip(), at_ns=now_ns))
+    step = Transition(alarm.alarm_id, now_ns, "labelled", alarm.state, after.state, by.strip(), verdict)
     return msgspec.structs.replace(record, alarm=after), step
 
 
@@ -160,6 +175,7 @@ def _first(stored: StoredAlarm, now_ns: int) -> Step:
         value=message.value,
         limit=message.limit,
         notes=message.notes,
+        evidence=message.evidence,
         cleared_ns=None if holds else message.at_ns,
     )
     record = Record(
@@ -180,6 +196,7 @@ def _late(record: Record, stored: StoredAlarm, now_ns: int) -> Step:
     fields: dict[str, object] = {"onset_ns": min(alarm.onset_ns, message.onset_ns)}
     if message.phase == "raised":
         fields["raised_ns"] = message.at_ns
+        fields["evidence"] = message.evidence or alarm.evidence
     after = msgspec.structs.replace(alarm, **fields)
     step = Transition(alarm.alarm_id, now_ns, "late", alarm.state, after.state, note=message.phase)
     return msgspec.structs.replace(record, alarm=after), step

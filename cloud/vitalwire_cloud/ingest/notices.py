@@ -1,8 +1,8 @@
 """What the live pages hear of stored data and of births, deaths and status."""
 
 from vitalwire_cloud.ingest.decoding import Accepted, Notice
-from vitalwire_cloud.live import BeatsEvent, LinkEvent, LiveEvent, VitalsEvent, WaveEvent
-from vitalwire_cloud.store.interface import Item, StoredBeat, VitalPoint
+from vitalwire_cloud.live import BeatsEvent, LinkEvent, LiveEvent, ScoresEvent, VitalsEvent, WaveEvent
+from vitalwire_cloud.store.interface import Item, StoredBeat, StoredScore, VitalPoint
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     BeatsMessage,
@@ -11,6 +11,7 @@ from vitalwire_edge.wire.messages import (
     GatewayBirth,
     GatewayDeath,
     GatewayStatus,
+    ScoresMessage,
     Skip,
     VitalsMessage,
     WaveBlock,
@@ -41,6 +42,12 @@ def live_events(stored: list[Item], accepted: list[Accepted]) -> list[LiveEvent]
                     for b in message.beats
                 )
                 events.append(BeatsEvent(item.device, tuple(beats)))
+            case ScoresMessage() as message:
+                by = (message.threshold, message.model, message.version)
+                scores = (
+                    StoredScore(s.r_ns, s.score, s.shape, s.timing, s.amplitude, *by) for s in message.scores
+                )
+                events.append(ScoresEvent(item.device, tuple(scores)))
             case AlarmMessage() | Skip():
                 continue
     return events

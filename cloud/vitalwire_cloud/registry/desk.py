@@ -104,6 +104,11 @@ class ModelDesk:
         self._stop.set()
         self._thread.join(timeout_s)
 
+    @property
+    def ledger(self) -> ModelLedger:
+        """What it keeps."""
+        return self._ledger
+
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()

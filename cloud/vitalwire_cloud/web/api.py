@@ -13,25 +13,33 @@ from vitalwire_cloud.alerts.alarm import Alarm
 from vitalwire_cloud.store.interface import DeviceRecord, Store
 from vitalwire_cloud.web.access import same_origin_guard
 from vitalwire_cloud.web.links import LinkBoard
-from vitalwire_cloud.web.ports import Desk, Info
+from vitalwire_cloud.web.ports import Desk, Info, Models
 from vitalwire_cloud.web.problems import ProblemError
 from vitalwire_cloud.web.views import (
     Acknowledgement,
     BeatView,
     DeviceView,
+    Labelling,
+    LabelView,
+    ModelsView,
     RollupView,
+    ScoreView,
     SegmentView,
     ServiceView,
     StripView,
     VitalView,
     beat_view,
     device_view,
+    label_view,
+    models_view,
     rollup_view,
+    score_view,
     vital_view,
     wave_unit,
 )
 
 MAX_ALARMS: Final = 1000
+MODEL_ALERT: Final = "beat_anomaly"
 _NS: Final = 1_000_000_000
 
 StartNs = Annotated[int, QueryParameter(ge=0, le=2**63 - 1, description="First nanosecond UTC, included.")]
@@ -67,11 +75,19 @@ class Limit:
 STRIP: Final = Limit("a strip", 600)
 VITAL_RANGE: Final = Limit("vitals", 2 * 3600)
 BEAT_RANGE: Final = Limit("beats", 2 * 3600)
+SCORE_RANGE: Final = Limit("scores", 2 * 3600)
 ROLLUP_RANGE: Final = Limit("rollups", 7 * 24 * 3600)
 
 
 def api_router(
-    *, store: Store, desk: Desk, info: Info, links: LinkBoard, guards: list[Guard], token_required: bool
+    *,
+    store: Store,
+    desk: Desk,
+    info: Info,
+    links: LinkBoard,
+    models: Models | None,
+    guards: list[Guard],
+    token_required: bool,
 ) -> Router:
     """Routes of the API. Store and desk are asked on worker threads, never on the event loop."""
     known = _known_device(store)
@@ -127,11 +143,67 @@ def api_router(
         known(device)
         return [beat_view(beat) for beat in store.beats(device, start_ns, end_ns)]
 
+    @get("/devices/{device:str}/scores", sync_to_thread=True, summary="Beat scores (at most 2 h)")
+    def scores(device: FromPath[str], start_ns: StartNs, end_ns: EndNs) -> list[ScoreView]:
+        SCORE_RANGE.check(start_ns, end_ns)
+        known(device)
+        return [score_view(score) for score in store.scores(device, start_ns, end_ns)]
+
+    data = [service, devices, strip, vitals, rollups, beats, scores]
     return Router(
         path="/api/v1",
-        route_handlers=[service, devices, strip, vitals, rollups, beats, *_alarm_routes(desk)],
+        route_handlers=[*data, *_alarm_routes(desk), *_label_routes(desk), *_model_routes(models)],
         guards=guards,
         tags=["v1"],
+    )
+
+
+def _model_routes(models: Models | None) -> list[Callable[..., object]]:
+    @get("/models", sync_to_thread=True, summary="Models, and the gateways that run them")
+    def known_models() -> ModelsView:
+        if models is None:
+            return ModelsView(models=[], gateways=[])
+        return models_view(models.models(), models.gateways(), models.reports())
+
+    return [known_models]
+
+
+def _label_routes(desk: Desk) -> list[Callable[..., object]]:
+    @post(
+        "/alarms/{alarm_id:str}/label",
+        sync_to_thread=True,
+        guards=[same_origin_guard],
+        status_code=HTTPStatus.OK,
+        summary="Confirm or reject a model alert",
+    )
+    def label(alarm_id: FromPath[str], data: JSONBody[Labelling]) -> Alarm:
+        alarm = desk.get(alarm_id)
+        if alarm is None:
+            raise _unknown_alarm(alarm_id)
+        if alarm.evidence is None:
+            raise ProblemError(
+                HTTPStatus.CONFLICT,
+                "not-a-model-alert",
+                f"alarm {alarm_id!r} was raised by the rule {alarm.rule!r}",
+                fix=f"only alerts of the beat model (kind {MODEL_ALERT}) are confirmed or rejected",
+            )
+        return desk.label(alarm_id, verdict=data.verdict, by=data.by)
+
+    @get(
+        "/labels", sync_to_thread=True, summary="Model alerts that staff confirmed or rejected, newest first"
+    )
+    def labels() -> list[LabelView]:
+        return [view for alarm in desk.labelled(MODEL_ALERT) if (view := label_view(alarm)) is not None]
+
+    return [label, labels]
+
+
+def _unknown_alarm(alarm_id: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.NOT_FOUND,
+        "unknown-alarm",
+        f"no alarm {alarm_id!r}",
+        fix="list what is open with /api/v1/alarms",
     )
 
 
@@ -156,12 +228,7 @@ def _alarm_routes(desk: Desk) -> list[Callable[..., object]]:
     def acknowledge(alarm_id: FromPath[str], data: JSONBody[Acknowledgement]) -> Alarm:
         alarm = desk.get(alarm_id)
         if alarm is None:
-            raise ProblemError(
-                HTTPStatus.NOT_FOUND,
-                "unknown-alarm",
-                f"no alarm {alarm_id!r}",
-                fix="list what is open with /api/v1/alarms",
-            )
+            raise _unknown_alarm(alarm_id)
         if alarm.state == "cleared":
             raise ProblemError(
                 HTTPStatus.CONFLICT,

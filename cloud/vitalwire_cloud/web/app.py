@@ -21,7 +21,7 @@ from vitalwire_cloud.web.api import api_router
 from vitalwire_cloud.web.links import LinkBoard
 from vitalwire_cloud.web.live_socket import live_route
 from vitalwire_cloud.web.openapi_page import PlainPage
-from vitalwire_cloud.web.ports import Desk, Info
+from vitalwire_cloud.web.ports import Desk, Info, Models
 from vitalwire_cloud.web.probes import probe_routes
 from vitalwire_cloud.web.problems import (
     ProblemError,
@@ -47,7 +47,15 @@ HEADERS: Final = {
 }
 
 
-def create_app(*, store: Store, desk: Desk, hub: LiveHub, info: Info, token: str | None = None) -> Litestar:
+def create_app(
+    *,
+    store: Store,
+    desk: Desk,
+    hub: LiveHub,
+    info: Info,
+    models: Models | None = None,
+    token: str | None = None,
+) -> Litestar:
     """The web application.
 
     With `token` the API, the live WebSocket and the metrics ask for it as a bearer token; without one they answer only
@@ -71,6 +79,7 @@ def create_app(*, store: Store, desk: Desk, hub: LiveHub, info: Info, token: str
                 desk=desk,
                 info=info,
                 links=links,
+                models=models,
                 guards=protect,
                 token_required=token is not None,
             ),

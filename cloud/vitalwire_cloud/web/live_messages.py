@@ -3,7 +3,7 @@
 import msgspec
 
 from vitalwire_cloud.alerts.alarm import Alarm
-from vitalwire_cloud.web.views import BeatView, DeviceView, LinkView, VitalView
+from vitalwire_cloud.web.views import BeatView, DeviceView, LinkView, ScoreView, VitalView
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -38,6 +38,13 @@ class NewBeats(msgspec.Struct, frozen=True, kw_only=True, tag="beats"):
     beats: list[BeatView]
 
 
+class NewScores(msgspec.Struct, frozen=True, kw_only=True, tag="scores"):
+    """Beat scores that were just stored; they may be history."""
+
+    device: str
+    scores: list[ScoreView]
+
+
 class NewAlarm(msgspec.Struct, frozen=True, kw_only=True, tag="alarm"):
     """An alarm in its new state."""
 
@@ -62,4 +69,4 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     events: int
 
 
-LiveMessage = Hello | NewDevice | NewVitals | NewBeats | NewAlarm | NewLink | Clock | Lost
+LiveMessage = Hello | NewDevice | NewVitals | NewBeats | NewScores | NewAlarm | NewLink | Clock | Lost

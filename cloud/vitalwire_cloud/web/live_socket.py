@@ -22,6 +22,7 @@ from vitalwire_cloud.live import (
     BeatsEvent,
     LinkEvent,
     LiveHub,
+    ScoresEvent,
     Subscription,
     VitalsEvent,
     WaveEvent,
@@ -38,11 +39,12 @@ from vitalwire_cloud.web.live_messages import (
     NewBeats,
     NewDevice,
     NewLink,
+    NewScores,
     NewVitals,
 )
 from vitalwire_cloud.web.packing import pack_waves, segments_as_waves
 from vitalwire_cloud.web.ports import Desk, Info
-from vitalwire_cloud.web.views import beat_view, device_view, link_view, vital_view
+from vitalwire_cloud.web.views import beat_view, device_view, link_view, score_view, vital_view
 
 FRAME_S: Final = 0.1
 CLOCK_S: Final = 1.0
@@ -183,7 +185,9 @@ class LiveSession:
     async def _introductions(self, waves: list[WaveEvent], messages: list[LiveMessage]) -> list[LiveMessage]:
         """Messages about devices that the page has not heard of."""
         named = {wave.device for wave in waves}
-        named.update(message.device for message in messages if isinstance(message, NewVitals | NewBeats))
+        named.update(
+            message.device for message in messages if isinstance(message, NewVitals | NewBeats | NewScores)
+        )
         named.update(
             message.link.device
             for message in messages
@@ -208,12 +212,14 @@ class LiveSession:
             _FRAMES.inc()
 
 
-def _message(event: VitalsEvent | BeatsEvent | AlarmEvent | LinkEvent) -> LiveMessage:
+def _message(event: VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent) -> LiveMessage:
     match event:
         case VitalsEvent(device, points):
             return NewVitals(device=device, vitals=[vital_view(point) for point in points])
         case BeatsEvent(device, beats):
             return NewBeats(device=device, beats=[beat_view(beat) for beat in beats])
+        case ScoresEvent(device, scores):
+            return NewScores(device=device, scores=[score_view(score) for score in scores])
         case AlarmEvent(alarm):
             return NewAlarm(alarm=alarm)
         case LinkEvent():

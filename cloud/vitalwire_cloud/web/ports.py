@@ -1,8 +1,10 @@
 """What the web asks of the rest of the cloud, besides the store and the live hub."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.alerts.alarm import Alarm, Verdict
+from vitalwire_cloud.registry.ledger import Gateway, Model, Reported
 
 
 class Info(Protocol):
@@ -34,3 +36,22 @@ class Desk(Protocol):
 
     def acknowledge(self, alarm_id: str, *, by: str, for_s: float) -> Alarm:
         """Take an alarm for a while; returns it in its new state."""
+
+    def label(self, alarm_id: str, *, verdict: Verdict, by: str) -> Alarm:
+        """Keep what somebody says of a model alert; returns it. Raises `ValueError` for an alarm of a rule."""
+
+    def labelled(self, kind: str) -> Sequence[Alarm]:
+        """Alarms of a kind that staff labelled, newest first."""
+
+
+class Models(Protocol):
+    """What is known of models and of the gateways that run them. Thread-safe."""
+
+    def models(self) -> list[Model]:
+        """Every model, newest first."""
+
+    def gateways(self) -> list[Gateway]:
+        """Every gateway that reported."""
+
+    def reports(self) -> list[Reported]:
+        """What gateways said of models, in order."""

@@ -4,12 +4,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from vitalwire_cloud.alerts.alarm import Alarm, Verdict
 from vitalwire_cloud.live import LinkEvent
-from vitalwire_cloud.store.interface import DeviceRecord, Rollup, StoredBeat, VitalPoint
+from vitalwire_cloud.registry.ledger import Gateway, Model, Reported
+from vitalwire_cloud.store.interface import DeviceRecord, Rollup, StoredBeat, StoredScore, VitalPoint
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code
-from vitalwire_edge.wire.messages import ChannelInfo
+from vitalwire_edge.wire.messages import BeatEvidence, ChannelInfo
+from vitalwire_edge.wire.models import ModelReport
 
 MAX_ACKNOWLEDGE_S = 8 * 3600
+Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
+]
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,12 +112,70 @@ class BeatView(View, frozen=True):
     wide: bool
 
 
+class ScoreView(View, frozen=True):
+    """What the beat model said of one beat; null where it abstained. `version` is the model's."""
+
+    r_ns: int
+    score: float | None
+    shape: float | None
+    timing: float | None
+    amplitude: float | None
+    threshold: float
+    version: int
+
+
+class Labelling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What somebody says of a model alert."""
+
+    verdict: Verdict
+    by: Name
+
+
+class LabelView(View, frozen=True):
+    """A model alert that staff confirmed or rejected."""
+
+    alarm_id: str
+    gateway: str
+    device: str | None
+    raised_ns: int
+    verdict: Verdict
+    by: str
+    at_ns: int
+    evidence: BeatEvidence | None
+
+
+class ModelView(View, frozen=True):
+    """A model that gateways may run: `stage` says how far its rollout is."""
+
+    version: int
+    name: str
+    manifest_sha256: str
+    stage: str
+    why: str
+
+
+class GatewayModelView(View, frozen=True):
+    """The model that a gateway runs (version 0: none), and the last it said of any: `state` of version `about`."""
+
+    gateway: str
+    version: int
+    reported_ns: int
+    about: int | None
+    state: str | None
+    detail: str
+
+
+class ModelsView(View, frozen=True):
+    """Models and who runs them."""
+
+    models: list[ModelView]
+    gateways: list[GatewayModelView]
+
+
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who takes an alarm, and for how long nobody else needs to be called (seconds)."""
 
-    by: Annotated[
-        str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
-    ]
+    by: Name
     for_s: Annotated[float, msgspec.Meta(ge=1, le=MAX_ACKNOWLEDGE_S)] = 120.0
 
 
@@ -168,6 +232,64 @@ def beat_view(beat: StoredBeat) -> BeatView:
         width_ms=beat.width_ms,
         quality=beat.quality,
         wide=beat.wide,
+    )
+
+
+def score_view(score: StoredScore) -> ScoreView:
+    """View of a beat's score."""
+    return ScoreView(
+        r_ns=score.r_ns,
+        score=score.score,
+        shape=score.shape,
+        timing=score.timing,
+        amplitude=score.amplitude,
+        threshold=score.threshold,
+        version=score.version,
+    )
+
+
+def label_view(alarm: Alarm) -> LabelView | None:
+    """View of a labelled alarm; None where nobody labelled it."""
+    if alarm.label is None:
+        return None
+    return LabelView(
+        alarm_id=alarm.alarm_id,
+        gateway=alarm.gateway,
+        device=alarm.device,
+        raised_ns=alarm.raised_ns,
+        verdict=alarm.label.verdict,
+        by=alarm.label.by,
+        at_ns=alarm.label.at_ns,
+        evidence=alarm.evidence,
+    )
+
+
+def models_view(models: list[Model], gateways: list[Gateway], reports: list[Reported]) -> ModelsView:
+    """View of the registry, with the newest report of each gateway."""
+    newest = {(each.site, each.gateway): each.report for each in sorted(reports, key=lambda r: r.received_ns)}
+    return ModelsView(
+        models=[
+            ModelView(
+                version=model.version,
+                name=model.name,
+                manifest_sha256=model.manifest_sha256,
+                stage=model.stage,
+                why=model.why,
+            )
+            for model in models
+        ],
+        gateways=[_gateway_model(gateway, newest.get(gateway.key)) for gateway in gateways],
+    )
+
+
+def _gateway_model(gateway: Gateway, report: ModelReport | None) -> GatewayModelView:
+    return GatewayModelView(
+        gateway=gateway.gateway,
+        version=gateway.running_version,
+        reported_ns=gateway.reported_ns,
+        about=None if report is None else report.version,
+        state=None if report is None else report.state,
+        detail="" if report is None else report.detail,
     )
 
 
