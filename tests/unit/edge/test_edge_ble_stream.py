@@ -102,3 +102,20 @@ def test_lost_notifications_and_a_new_clock_are_gaps_of_their_length(strap):
     ]
     assert jumps == [pytest.approx(3 * 0.5608, abs=0.1), pytest.approx(10.0, abs=0.2)]
     assert {entry.message.device_boot for entry in blocks} == {7}
+
+
+def test_after_an_hour_away_the_counter_begins_again(strap):
+    for _ in range(40):
+        strap.block()
+    strap.true_ns += 3600 * NS
+    strap.connect()
+    for _ in range(40):
+        strap.block()
+    strap.bed.wearable.flush()
+    blocks = stored(strap.bed)
+    assert strap.bed.wearable.losses() == {}
+    assert sum(entry.samples for entry in blocks) == 80 * 73
+    assert {entry.message.device_boot for entry in blocks} == {7, 8}
+    first = next(entry for entry in blocks if entry.message.device_boot == 8)
+    assert first.message.first_sample == 0
+    assert (first.mono_ns - START) / NS == pytest.approx(3600 + 40 * BLOCK_NS / NS, abs=0.2)

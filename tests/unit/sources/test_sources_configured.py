@@ -16,7 +16,7 @@ from vitalwire_edge.process.findings import Subject
 from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.source_check import sources as check_machine
 from vitalwire_edge.sources.ble import radio
-from vitalwire_edge.sources.ble.privacy import fingerprint, scrubbed
+from vitalwire_edge.sources.ble.privacy import fingerprint, scrubbed, told
 from vitalwire_edge.sources.build import build_sources
 from vitalwire_edge.sources.inbox import Inbox
 
@@ -209,6 +209,16 @@ def test_no_spelling_of_an_address_gets_through():
         f"device {ADDRESS} / {ADDRESS.lower()} at /org/bluez/hci0/dev_{ADDRESS.replace(':', '_')}/service01"
     )
     assert "AA" not in scrubbed(told, ADDRESS).upper().replace(fingerprint(ADDRESS).upper(), "")
+
+
+def test_an_error_is_told_with_its_place_and_without_an_address():
+    try:
+        raise RuntimeError(f"device {ADDRESS} is gone")
+    except RuntimeError as error:
+        reason = told(error, ADDRESS)
+    assert reason.startswith(
+        f"RuntimeError: device {fingerprint(ADDRESS)} is gone at test_sources_configured.py:"
+    )
 
 
 def _page(states):

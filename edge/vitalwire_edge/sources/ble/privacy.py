@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import traceback
+from pathlib import Path
 from typing import Final
 
 _ANY_ADDRESS: Final = re.compile(
@@ -18,3 +20,10 @@ def scrubbed(text: str, address: str) -> str:
     """`text`, such as an error message, without `address` or any other."""
     shown = fingerprint(address)
     return _ANY_ADDRESS.sub("<address>", re.sub(re.escape(address), shown, text, flags=re.IGNORECASE))
+
+
+def told(error: BaseException, address: str) -> str:
+    """What failed and where in the code, for a log that must not tell `address`, as a traceback's messages would."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return scrubbed(f"{type(error).__name__}: {error}{where}", address)

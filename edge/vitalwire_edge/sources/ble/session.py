@@ -14,7 +14,7 @@ from bleak.backends.device import BLEDevice
 from bleak.uuids import normalize_uuid_16
 
 from vitalwire_edge.sources.ble import heart_rate, oximeter, polar, spot
-from vitalwire_edge.sources.ble.privacy import scrubbed
+from vitalwire_edge.sources.ble.privacy import told
 from vitalwire_edge.sources.ble.radio import RADIO_ERRORS, Radio
 from vitalwire_edge.sources.ble.translation import Translation
 from vitalwire_edge.sources.ble.values import BleDataError, Fields
@@ -95,8 +95,12 @@ class Session:
             backend=radio.client,
             bluez={} if radio.adapter is None else {"adapter": radio.adapter},
         )
-        async with asyncio.timeout(self._config.connect_timeout_s + _ANSWER_S):
-            await client.connect()
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_s + _ANSWER_S):
+                await client.connect()
+        except (*RADIO_ERRORS, asyncio.CancelledError):
+            await self._release(client)
+            raise
         try:
             opened()
             offered = {c.uuid for c in client.services.characteristics.values()}
@@ -168,15 +172,18 @@ class Session:
                 continue
 
     async def _leave(self, client: BleakClient) -> None:
-        """Let go of the peripheral; what fails now is not worth a word but to the counters."""
         if not self._steady:
             self._say(self._translation.goodbye(time.monotonic_ns()))
+        await self._release(client)
+
+    async def _release(self, client: BleakClient) -> None:
+        """Let go of the peripheral; what fails now is worth a count."""
         try:
             async with asyncio.timeout(_LEAVE_S):
                 await client.disconnect()
         except RADIO_ERRORS as error:
             self._counters["disconnect_failures"] += 1
-            reason = scrubbed(str(error), self._peripheral.address)
+            reason = told(error, self._peripheral.address)
             log.debug("ble_disconnect_failed", channel=self._channel.label, reason=reason)
 
     async def _read(self, client: BleakClient, uuid: str, use: Callable[[int, bytes], Frame | None]) -> None:
@@ -185,7 +192,7 @@ class Session:
             data = await client.read_gatt_char(uuid)
         except RADIO_ERRORS as error:
             self._counters["read_failures"] += 1
-            reason = scrubbed(str(error), self._peripheral.address)
+            reason = told(error, self._peripheral.address)
             log.info("ble_read_failed", channel=self._channel.label, characteristic=uuid, reason=reason)
         else:
             self._notified(use, None, data)
@@ -200,9 +207,10 @@ class Session:
             self._counters["garbage"] += 1
             if self._garbage == 1:
                 log.warning("ble_garbage", channel=self._channel.label, reason=str(error))
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - told without a traceback, which tells addresses
             self._counters["failures"] += 1
-            log.exception("ble_failed", channel=self._channel.label)
+            reason = told(error, self._peripheral.address)
+            log.error("ble_failed", channel=self._channel.label, reason=reason)  # noqa: TRY400
             self._channel.end("failed")
         else:
             self._heard_s = now_ns * 1e-9

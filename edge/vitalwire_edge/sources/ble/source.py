@@ -12,7 +12,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
 from vitalwire_edge.sources.backoff import Backoff
-from vitalwire_edge.sources.ble.privacy import fingerprint, scrubbed
+from vitalwire_edge.sources.ble.privacy import fingerprint, told
 from vitalwire_edge.sources.ble.radio import RADIO_ERRORS, Radio
 from vitalwire_edge.sources.ble.session import BleChannel, Session
 from vitalwire_edge.sources.ble.translation import Translation
@@ -86,8 +86,8 @@ class BleSource:
     def _run(self) -> None:
         try:
             asyncio.run(self._supervise())
-        except Exception as error:
-            log.exception("ble_source_failed")
+        except Exception as error:  # noqa: BLE001 - told without a traceback, which tells addresses
+            log.error("ble_source_failed", reason=told(error, ""))  # noqa: TRY400
             self._failure = f"the Bluetooth source failed: {type(error).__name__}"
 
     async def _supervise(self) -> None:
@@ -176,11 +176,12 @@ class BleSource:
                 steady = await self._converse(known, quiet)
             except RADIO_ERRORS as error:
                 self.counters["connect_failures"] += 1
-                reason = scrubbed(f"{type(error).__name__}: {error}", known.peripheral.address)
+                reason = told(error, known.peripheral.address)
                 log.warning("ble_connection_failed", channel=known.label, reason=reason)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - told without a traceback, which tells addresses
                 self.counters["failures"] += 1
-                log.exception("ble_device_failed", channel=known.label, device=known.peripheral.device)
+                reason = told(error, known.peripheral.address)
+                log.error("ble_device_failed", channel=known.label, reason=reason)  # noqa: TRY400
             if steady:
                 known.backoff.worked()
             await asyncio.sleep(known.backoff.failed())

@@ -29,7 +29,9 @@ _ECG: Final = WaveChannel(Code.ECG_UNSPECIFIED, ECG_HZ * 1000, 1.0)
 _RAIL: Final = 32767
 _SEQUENCES: Final = 2**32
 _NS: Final = 1_000_000_000
-_LONGEST_GAP_NS: Final = 600 * _NS
+_LONGEST_GAP_NS: Final = 60 * _NS
+"""Over which a counter at nominally 130 Hz still says when a sample was taken; beyond, it begins again."""
+_LATEST_NS: Final = 30 * _NS
 _FRESH_S: Final = 120.0
 _NO_RSSI: Final = -127
 
@@ -51,6 +53,10 @@ class Translation:
 
     def hello(self, now_ns: int, *, ecg: bool, rssi_dbm: int = _NO_RSSI) -> Frame:
         """A connection began."""
+        if self._block is not None and now_ns - self._block[1] > _LONGEST_GAP_NS:
+            self._boot = (self._boot + 1) % 256
+            self._next_sample = 0
+            self._block = None
         self._ecg_clock = None
         self._lead_off = False
         self._rssi_dbm = max(-128, min(rssi_dbm, 127))
@@ -126,6 +132,7 @@ class Translation:
         self._next_sample = first + size
         samples = np.clip(block.uv, -_RAIL, _RAIL).astype(np.int16)
         at_ns = min(self._ecg_clock.map(block.last_ns), now_ns) if believed else now_ns
+        at_ns = at_ns if at_ns >= now_ns - _LATEST_NS else now_ns
         return self._frame(at_ns, Wave(0, first, samples, self._lead_off))
 
     def _frame(self, at_ns: int, payload: Payload) -> Frame:
