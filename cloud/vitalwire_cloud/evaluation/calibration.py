@@ -27,7 +27,14 @@ from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, Strip, meets, silent
 from vitalwire_cloud.evaluation.rhythm import alarms_of
 from vitalwire_cloud.train.dataset import Patient, load_folder
-from vitalwire_edge.inference.calibration import ALERT_S, HOUR_S, Alert, AlertCalibration, window_limit
+from vitalwire_edge.inference.calibration import (
+    ALERT_S,
+    HOUR_S,
+    Alert,
+    AlertCalibration,
+    alert_score,
+    window_limit,
+)
 
 BAR: Final = {"worst_budget_ratio": 1.0, "v_episode_se": 0.80}
 BUDGET_PER_HOUR: Final = 6.0
@@ -90,8 +97,9 @@ def alerted(
     calibration = AlertCalibration(budget_per_hour=budget, threshold=threshold)
     alerts: list[Alert] = []
     usable = np.isfinite(score)
-    for at, value in zip(found.patient.sample[usable] / record.fs_hz, score[usable], strict=True):
-        alert = calibration.push(float(at), float(value))
+    at_s = found.patient.sample[usable] / record.fs_hz
+    for at, value, context in zip(at_s, score[usable], found.patient.context[usable], strict=True):
+        alert = calibration.push(float(at), alert_score(float(value), context))
         if alert is not None:
             alerts.append(alert)
     v_s = record.sample[np.isin(record.symbol, ["V", "E"])] / record.fs_hz

@@ -18,7 +18,7 @@ from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import ScoringConfig
 from vitalwire_edge.inference.beat_model import BeatScore, BeatScorer
-from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration
+from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration, alert_score
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.level import OwnLevel
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
@@ -219,7 +219,7 @@ class BeatScoring:
         alert = None
         if score is not None:
             score = replace(score, score=self._level.relative(score.score))
-            alert = calibration.push(mono_ns / 1e9, score.score)
+            alert = calibration.push(mono_ns / 1e9, alert_score(score.score, beat.context))
         self._scores.append((mono_ns, score))
         if alert is not None and score is not None:
             self._raise(loaded, mono_ns, beat, score, alert)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitalwire_edge.inference.calibration import ALERT_S, AlertCalibration, window_limit
+from vitalwire_edge.inference.calibration import (
+    ALERT_S,
+    LIKE_MARGIN,
+    AlertCalibration,
+    alert_score,
+    window_limit,
+)
+from vitalwire_edge.inference.features import CONTEXT
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,3 +47,14 @@ def test_an_alert_covers_the_beats_after_it_and_is_not_extended():
 def test_a_budget_of_nothing_is_refused():
     with pytest.raises(ValueError, match="above 0"):
         AlertCalibration(budget_per_hour=0, threshold=1.0)
+
+
+def test_a_beat_like_the_patients_own_must_score_higher_to_alert():
+    strange, like = np.zeros(len(CONTEXT), np.float32), np.zeros(len(CONTEXT), np.float32)
+    strange[CONTEXT.index("corr_qrs")] = np.arctanh(0.5)
+    like[CONTEXT.index("corr_qrs")] = np.arctanh(0.95)
+    assert alert_score(5.0, strange) == 5.0
+    assert alert_score(5.0, like) == 5.0 - LIKE_MARGIN
+    calibration = AlertCalibration(budget_per_hour=6, threshold=4.0)
+    assert calibration.push(0.0, alert_score(5.0, like)) is None
+    assert calibration.push(1.0, alert_score(5.0, strange)) is not None
