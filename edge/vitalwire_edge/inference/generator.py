@@ -251,9 +251,10 @@ class BeatGenerator:
         With `one_focus` the latents of a class stay near one another: beats that one focus in a heart makes are alike.
         """
         made = np.empty((len(labels), WINDOW), dtype=np.float32)
+        known = Known()
         foci = {name: rng.standard_normal(LATENT).astype(np.float32) for name in CLASSES}
         for row, (label, style) in enumerate(zip(labels, styles, strict=True)):
-            inputs = network_inputs([label], [style], rng)
+            inputs = network_inputs([label], [style], rng, known)
             if one_focus:
                 inputs[0][0, :LATENT] = _NEAR * foci[label] + _APART * inputs[0][0, :LATENT]
             made[row] = self._runner(inputs)[0][0]
@@ -261,16 +262,39 @@ class BeatGenerator:
 
 
 def network_inputs(
-    labels: Sequence[str], styles: Sequence[Style], rng: np.random.Generator
+    labels: Sequence[str],
+    styles: Sequence[Style],
+    rng: np.random.Generator,
+    known: "Known | None" = None,
 ) -> list[NDArray[np.float32]]:
-    """What the network takes for n beats: noise (n, NOISE), one-hot class, reference, manner (n, MANNER)."""
-    manners = [style.manner(label) for label, style in zip(labels, styles, strict=True)]
+    """What the network takes for n beats: noise (n, NOISE), one-hot class, reference, manner (n, MANNER).
+
+    `known` keeps what the network is told of manners, for who asks again and again.
+    """
+    known = Known() if known is None else known
+    manners = [known.of(style, label) for label, style in zip(labels, styles, strict=True)]
     noise = rng.standard_normal((len(labels), NOISE)).astype(np.float32)
-    for row, manner in zip(noise, manners, strict=True):
+    for row, (manner, _) in zip(noise, manners, strict=True):
         row[LATENT:] = manner.draw(rng)
     kinds = np.eye(len(CLASSES), dtype=np.float32)[[CLASSES.index(label) for label in labels]]
     references = np.stack([style.reference for style in styles])
-    return [noise, kinds, references, np.stack([manner.given for manner in manners])]
+    return [noise, kinds, references, np.stack([given for _, given in manners])]
+
+
+class Known:
+    """Manners with what the network is told of them, worked out once for each style and class."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str], tuple[Mapping[str, Manner], Manner, NDArray[np.float32]]] = {}
+
+    def of(self, style: Style, label: str) -> tuple[Manner, NDArray[np.float32]]:
+        """The manner of a class in a style, and `Manner.given` of it."""
+        key = (id(style.manners), label)
+        if key not in self._found:
+            manner = style.manner(label)
+            # The mapping is kept, so that no other can come to have its id.
+            self._found[key] = (style.manners, manner, manner.given)
+        return self._found[key][1:]
 
 
 def shipped() -> Artifact:
