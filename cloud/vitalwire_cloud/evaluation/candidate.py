@@ -48,6 +48,10 @@ def candidate(
         if at_work is not None:
             learned |= set(judged_artifact(at_work, "running model").patients)
         held_out = [patient for patient in patients if patient.patient not in learned]
+        if not held_out:
+            raise NotEvaluatedError(
+                f"the candidate or the model at work learned from every record of {data}: give records of other people"
+            )
         evidence = of_candidate(
             source, folder, held_out, running=at_work, source=_told(data, about, patients, held_out)
         )

@@ -22,7 +22,7 @@ from vitalwire_edge.wire.models import ModelReport
 from vitalwire_sim.demo.processes import Child, ProcessError, run_command
 from vitalwire_sim.demo.witness import Witness, tampered
 
-BEGIN_S: Final = 19.0
+BEGIN_S: Final = 22.0
 """Into the stream: by then patients have a reference beat and a few beats behind it."""
 NEEDED_S: Final = 80.0
 """A shorter run is over before the gateways have confirmed what was trained in it."""
