@@ -151,12 +151,13 @@ def _wave(item: Item, block: WaveBlock, stored_ns: int) -> Point:
         "codec": block.codec,
         "data": base64.b64encode(block.data).decode(),
     }
+    end_ns = block.start_ns + duration_ns(block.count, block.rate_mhz)
     return Point(
         SeriesName(WAVE, item.device, channel_name(block.code)),
         block.start_ns,
-        block.start_ns + duration_ns(block.count, block.rate_mhz),
+        end_ns,
         item,
-        _fields(item, fields, block.flags, block.anchor, stored_ns),
+        _fields(item, fields, end_ns, block.flags, block.anchor, stored_ns),
     )
 
 
@@ -171,7 +172,7 @@ def _vitals(item: Item, message: VitalsMessage, stored_ns: int) -> Point:
         message.time_ns,
         message.time_ns + 1,
         item,
-        _fields(item, fields, message.flags, message.anchor, stored_ns),
+        _fields(item, fields, message.time_ns, message.flags, message.anchor, stored_ns),
         names=frozenset(channel_name(number.code) for number in message.values),
     )
 
@@ -186,13 +187,14 @@ def _mark(
     stored_ns: int,
 ) -> Point:
     flags = 0 if isinstance(item.message, Skip) else item.message.flags
-    written = _fields(item, {**fields, "place": place}, flags, anchor, stored_ns)
+    written = _fields(item, {**fields, "place": place}, time_ns, flags, anchor, stored_ns)
     return Point(SeriesName(measurement, item.device), time_ns, time_ns + 1, item, written, place)
 
 
 def _fields(
     item: Item,
     fields: _Fields,
+    end_ns: int,
     flags: int,
     anchor: Anchor | None,
     stored_ns: int,
@@ -204,6 +206,7 @@ def _fields(
         "session": item.session,
         "seq": item.seq,
         "stored_ns": stored_ns,
+        "late_ms": (stored_ns - end_ns) // 1_000_000,
     }
     if anchor is not None:
         everything |= {"anchor_boot": anchor.boot, "mono_ns": anchor.mono_ns}
