@@ -24,6 +24,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreReading
 from vitalwire_cloud.store.opening import open_reader
@@ -51,6 +52,7 @@ MAX_EARLY_OR_LATE: Final = 0.2
 MARGIN_NS: Final = 3_000_000_000
 _MARKED_NS: Final = 60_000_000
 """How far a stored beat may stand from the one found here: a strip keeps time to 40 ms (`segments.DRIFT_NS`)."""
+_DESK_FILE: Final = "desk.sqlite"
 _STRIP_NS: Final = 600 * 1_000_000_000
 _ALARMS: Final = 1000
 
@@ -83,15 +85,29 @@ class _Heard:
 
 
 def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
-    """`load_store` of a service's data folder, up to now, also beside the running service.
+    """`load_store` of a service's data folder with what staff said of its model alerts, also while the service runs.
 
     Which backend it has stands in the environment, as for the service. Raises `StoreError`, `ConfigError`.
     """
-    reader = open_reader(layers.load(CloudConfig, env_prefix=ENV_PREFIX, flags={"data_dir": str(folder)}))
+    config = layers.load(CloudConfig, env_prefix=ENV_PREFIX, flags={"data_dir": str(folder)})
+    reader = open_reader(config)
     try:
-        return load_store(reader, until_ns=time.time_ns(), hours=hours)
+        return load_store(reader, until_ns=time.time_ns(), hours=hours, rejected=_rejected(config))
     finally:
         reader.close()
+
+
+def _rejected(config: CloudConfig) -> frozenset[str]:
+    """Model alerts that staff called false."""
+    if config.alerts.url is None and not (config.data / _DESK_FILE).is_file():
+        return frozenset()
+    ledger = AlarmLedger(config.desk_url, read_only=True)
+    try:
+        with ledger.transaction() as connection:
+            alarms = [record.alarm for record in ledger.of_kind(connection, MODEL_ALERT)]
+    finally:
+        ledger.close()
+    return frozenset(a.alarm_id for a in alarms if a.label is not None and a.label.verdict == "rejected")
 
 
 def load_store(

@@ -68,7 +68,7 @@ def test_a_bad_minute_and_a_half_loses_nothing_misses_nothing_and_improves_a_mod
         assert "simulated patients" in update["judged_on"]
         assert update["gate"]
         assert all(check["passed"] for check in update["gate"])
-        assert len(update["child_hash"]) == 64
+        assert len(update["child_hash"]) == len(update["parent_hash"]) == 64
     assert len({update["child_hash"] for update in report["models"]}) == 1
     refused = {each["what"]: each for each in report["refused"]}
     assert set(refused) == {"degraded candidate", "tampered file"}

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from ward import FS_HZ, SECOND_NS, Ward
 
+from vitalwire_cloud.config import CloudConfig
+from vitalwire_cloud.train import stored
 from vitalwire_cloud.train.stored import MARGIN_NS, load_store
 from vitalwire_edge.inference import features
 from vitalwire_edge.signal.chain import EcgChain
-from vitalwire_edge.wire.messages import Flag
+from vitalwire_edge.wire.messages import BeatEvidence, Flag
 from vitalwire_sim.physiology.patient import Patient
 
 START_NS = 1_800_000_000 * SECOND_NS
@@ -109,3 +111,35 @@ def test_alarm_episodes_are_left_out_unless_staff_rejected_a_model_alert(ward):
     )
     ward.alarm("w-1", "atrial_fibrillation", "medium", "AF", at_ns=START_NS + 20 * SECOND_NS)
     assert [p.patient for p in load_store(ward.store, until_ns=END_NS)] == ["w-2"], "it was never cleared"
+
+
+def test_what_staff_said_is_read_from_the_services_own_desk(ward):
+    folder = ward.store.folder
+    assert stored._rejected(CloudConfig(data_dir=str(folder))) == frozenset()
+    evidence = {
+        "r_ns": 1,
+        "rate_hz": 250,
+        "r_index": 1,
+        "observed_uv": (0, 9, 0),
+        "expected_uv": (0, 5, 0),
+        "score": 3.0,
+        "threshold": 2.0,
+        "shape": 1.0,
+        "timing": 1.0,
+        "amplitude": 0.0,
+        "model": "a" * 64,
+        "version": 1,
+    }
+    for number, verdict in enumerate(("rejected", "confirmed", None)):
+        alarm = ward.alarm(
+            "w-2",
+            "beat_anomaly",
+            "low",
+            "unusual",
+            at_ns=START_NS + number * SECOND_NS,
+            evidence=BeatEvidence(**evidence),
+        )
+        if verdict is not None:
+            ward.desk.label(alarm.alarm_id, verdict=verdict, by="nurse")
+    (rejected,) = stored._rejected(CloudConfig(data_dir=str(folder)))
+    assert rejected == f"w-2-beat_anomaly-{START_NS}"
