@@ -53,6 +53,7 @@ def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[
     """
     network, parameters, beats = export.saved(source)
     run: dict[str, Any] = msgspec.json.decode((source / "run.json").read_bytes())
+    told = card(run, figures)
     made = export.variants(network, parameters, beats)
     model = made[export.DYNAMIC]
     parts = {
@@ -60,7 +61,7 @@ def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[
         export.FILES[export.WEIGHTS]: made[export.WEIGHTS],
         SELF_TEST: pack_vectors(export.self_test(model, parameters, beats)),
         PARAMETERS: msgspec.json.encode(parameters),
-        CARD: msgspec.json.format(msgspec.json.encode(card(run, figures)), indent=1),
+        CARD: msgspec.json.format(msgspec.json.encode(told), indent=1),
     }
     write_candidate(out, Candidate(specification=Specification(name="beat", hardware=NEEDS), parts=parts))
     out.joinpath(export.FILES[export.FLOAT]).write_bytes(made[export.FLOAT])

@@ -16,7 +16,7 @@ from vitalwire_cloud.train import export as exporting
 from vitalwire_cloud.train import gan_command
 from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
-from vitalwire_cloud.train.fit_beat import TrainingDataError, fit, run_record
+from vitalwire_cloud.train.fit_beat import Parent, RunRecord, TrainingDataError, fit, run_record
 from vitalwire_cloud.train.stored import read_store
 from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
@@ -34,7 +34,8 @@ def train() -> None:
 
 @train_app.command(
     epilog="Example: vitalwire train beat --data mitdb --out run --epochs 12 --seed 1\n\n"
-    "Example: vitalwire train beat --store ./data --data mitdb --out run --seconds 20"
+    "Example: vitalwire train beat --store ./data --data mitdb --out run --seconds 20\n\n"
+    "Example: vitalwire train beat --store ./data --parent run --out later --epochs 2"
 )
 def beat(
     *,
@@ -55,6 +56,12 @@ def beat(
     records: Annotated[
         str, typer.Option("--records", help="Only these of --data, separated by commas.")
     ] = "",
+    parent: Annotated[
+        Path | None,
+        typer.Option(
+            "--parent", help="Go on from the model that an earlier `train beat` left.", metavar="DIR"
+        ),
+    ] = None,
 ) -> None:
     """Train the beat model on normal beats: of a folder's records, of what a cloud service stored, or of both.
 
@@ -68,6 +75,7 @@ def beat(
     torch.set_num_threads(1)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     try:
+        begun, begun_run = (None, None) if parent is None else _parent(parent)
         out.mkdir(parents=True, exist_ok=True)
         stored = [] if store is None else read_store(store, hours=hours)
         names = [r for r in records.split(",") if r]
@@ -84,9 +92,10 @@ def beat(
                 progress=lambda done, lost: bar.update(
                     task, completed=done, description=f"epoch {done}, loss {lost:.3f}"
                 ),
+                parent=begun,
             )
         exporting.save(out, model.network, model.parameters, representative(patients, seed))
-    except (NoRecordError, TrainingDataError, StoreError, OSError) as error:
+    except (NoRecordError, TrainingDataError, FittedModelError, StoreError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     sources = []
@@ -102,7 +111,14 @@ def beat(
         )
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(
-        model, patients, seed=seed, seconds=time.monotonic() - began, created=created, sources=sources
+        model,
+        patients,
+        seed=seed,
+        seconds=time.monotonic() - began,
+        created=created,
+        sources=sources,
+        parent=begun,
+        parent_run=begun_run,
     )
     (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     typer.echo(
@@ -110,6 +126,18 @@ def beat(
         f"{record.final_loss:.3f}, {record.parameters} parameters, in {record.seconds} s: {out}"
     )
     typer.echo("; ".join(sources))
+
+
+def _parent(folder: Path) -> tuple[Parent, RunRecord]:
+    """A model that an earlier run left. Raises `FittedModelError`."""
+    network, parameters, _ = exporting.saved(folder)
+    try:
+        run = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise FittedModelError(
+            f"{folder} does not say what it was trained on ({error}): train it anew"
+        ) from error
+    return Parent(network, parameters), run
 
 
 def representative(patients: list[Patient], seed: int) -> Beats:
@@ -144,7 +172,9 @@ def export(
     version: Annotated[int, typer.Option("--version", min=1, help="With --key: version to sign.")] = 1,
     figures: Annotated[
         list[Path] | None,
-        typer.Option("--figures", help="JSON of `vitalwire evaluate` for the card; repeat it.", metavar="FILE"),
+        typer.Option(
+            "--figures", help="JSON of `vitalwire evaluate` for the card; repeat it.", metavar="FILE"
+        ),
     ] = None,
 ) -> None:
     """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
@@ -156,7 +186,11 @@ def export(
     from vitalwire_cloud.train.export_generator import generator_candidate, is_generator  # noqa: PLC0415 - likewise
 
     try:
-        sizes = generator_candidate(source, out) if is_generator(source) else candidate_of(source, out, figures or ())
+        sizes = (
+            generator_candidate(source, out)
+            if is_generator(source)
+            else candidate_of(source, out, figures or ())
+        )
         if key is not None:
             signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())
             sizes[signed.name] = signed.stat().st_size

@@ -47,6 +47,19 @@ class TrainingDataError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """A fitted model to go on from: its weights, and the units of context that they are used to."""
+
+    network: BeatVae
+    parameters: ScoreParameters
+
+    def digest(self) -> bytes:
+        """Of its weights."""
+        weights = self.network.state_dict().values()
+        return hashlib.sha256(b"".join(each.numpy().tobytes() for each in weights)).digest()
+
+
+@dataclass(frozen=True, slots=True)
 class BeatModel:
     """A fitted model, in float."""
 
@@ -63,10 +76,14 @@ class BeatModel:
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was trained, on what, with what: `run.json`. `records` are SHA-256 by name, `sources` say whose they are."""
+    """What was trained, on what, with what: `run.json`. `records` are SHA-256 by name, `sources` say whose they are.
+
+    Both tell of a parent's data too, for its weights learned from them. `parent` is the SHA-256 of those weights.
+    """
 
     created: str
     sources: tuple[str, ...] = ()
+    parent: str = ""
     seed: int
     epochs: int
     seconds: float
@@ -102,17 +119,25 @@ def fit(
     seconds: float | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
+    parent: Parent | None = None,
 ) -> BeatModel:
     """Train on the normal beats of patients until `epochs` or `seconds` are over.
 
-    With `folder` a checkpoint is left there after every epoch, and one that is there is resumed.
+    With `folder` a checkpoint is left there after every epoch, and one that is there is resumed. With `parent` the
+    weights go on from it; mixture, view constants and threshold are fitted anew to these patients.
 
     Raises:
-        TrainingDataError: too few normal beats, no limit given, or a checkpoint of other data.
+        TrainingDataError: too few normal beats, no limit given, a checkpoint of other data, or a parent that was
+            trained on other features.
 
     """
     if epochs is None and seconds is None:
         raise TrainingDataError("give epochs or seconds: training has no other end")
+    if parent is not None and parent.parameters.preprocessing != features.VERSION:
+        raise TrainingDataError(
+            f"the parent was trained on preprocessing {parent.parameters.preprocessing}, this is {features.VERSION}: "
+            "train without a parent"
+        )
     parts = [np.flatnonzero(patient.normal) for patient in patients]
     if sum(part.size for part in parts) < 2 * BATCH:
         raise TrainingDataError(f"{sum(p.size for p in parts)} normal beats: at least {2 * BATCH} are needed")
@@ -124,10 +149,12 @@ def fit(
     base = _mixture(
         context, [p.context[k[:MIXTURE_BEATS]] for p, k in zip(patients, chosen, strict=True)], seed
     )
+    if parent is not None:
+        base = msgspec.structs.replace(base, centre=parent.parameters.centre, width=parent.parameters.width)
     scoring = Scoring(base)
     rhythm = scoring.normalised(context)[:, SHAPE_FEATURES:]
     data = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (beat, reference, rhythm))
-    network, done, last = _train(data, seed, epochs, seconds, folder, progress)
+    network, done, last = _train(data, seed, epochs, seconds, folder, progress, parent)
     raw = scoring.raw_views(beat, context, outputs(network, scoring, beat, reference, context))
     centre = np.median(raw, axis=0)
     width = np.maximum(np.subtract(*np.percentile(raw, (75, 25), axis=0)) / 1.349, 1e-3)
@@ -181,17 +208,23 @@ def _train(
     seconds: float | None,
     folder: Path | None,
     progress: Progress | None,
+    parent: Parent | None,
 ) -> tuple[BeatVae, int, float]:
     torch.manual_seed(seed)
     network = BeatVae()
+    if parent is not None:
+        network.load_state_dict(parent.network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
-    print_of_data = hashlib.sha256(b"".join(x.numpy().tobytes() for x in data)).hexdigest()
+    begun_from = b"" if parent is None else parent.digest()
+    print_of_data = hashlib.sha256(b"".join(x.numpy().tobytes() for x in data) + begun_from).hexdigest()
     path = None if folder is None else folder / CHECKPOINT
     epoch, last = 0, float("nan")
     if path is not None and path.is_file():
         kept = torch.load(path, weights_only=True)
         if kept["data"] != print_of_data or kept["seed"] != seed:
-            raise TrainingDataError(f"{path} belongs to other data or another seed: give another folder")
+            raise TrainingDataError(
+                f"{path} belongs to other data, another seed or another parent: give another folder"
+            )
         network.load_state_dict(kept["network"])
         optimiser.load_state_dict(kept["optimiser"])
         epoch, last = kept["epoch"], kept["loss"]
@@ -199,7 +232,7 @@ def _train(
     count = data[0].shape[0]
     while (epochs is None or epoch < epochs) and (seconds is None or time.monotonic() - began < seconds):
         torch.manual_seed(seed * 100_003 + epoch)
-        beta = min(1.0, 0.1 + epoch / 10)
+        beta = min(1.0, 0.1 + epoch / 10) if parent is None else 1.0
         order = torch.randperm(count)
         total = 0.0
         for batch in torch.split(order, BATCH):
@@ -229,18 +262,25 @@ def run_record(
     seconds: float,
     created: str,
     sources: Sequence[str] = (),
+    parent: Parent | None = None,
+    parent_run: RunRecord | None = None,
 ) -> RunRecord:
-    """What `run.json` says about a fitted model."""
+    """What `run.json` says about a fitted model, and its parent with its own."""
+    inherited = {} if parent_run is None else parent_run.records
     return RunRecord(
         created=created,
-        sources=tuple(sources),
+        sources=(
+            *sources,
+            *(() if parent_run is None else (f"parent: {each}" for each in parent_run.sources)),
+        ),
+        parent="" if parent is None else parent.digest().hex(),
         seed=seed,
         epochs=model.epochs,
         seconds=round(seconds, 1),
         final_loss=model.final_loss,
         parameters=sum(p.numel() for p in model.network.parameters()),
         preprocessing=features.VERSION,
-        records={patient.record: patient.digest for patient in patients},
+        records=inherited | {patient.record: patient.digest for patient in patients},
         normal_beats=sum(int(patient.normal.sum()) for patient in patients),
         torch=str(torch.__version__),
         python=platform.python_version(),
