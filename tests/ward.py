@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from vitalwire_cloud.alerts.alarm import Alarm
 from vitalwire_cloud.alerts.desk import AlarmDesk
 from vitalwire_cloud.config import AlertsConfig
-from vitalwire_cloud.live import AlarmEvent, BeatsEvent, LinkEvent, LiveHub, VitalsEvent, WaveEvent
+from vitalwire_cloud.live import (
+    AlarmEvent,
+    BeatsEvent,
+    LinkEvent,
+    LiveHub,
+    ScoresEvent,
+    VitalsEvent,
+    WaveEvent,
+)
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Item, StoredBeat, VitalPoint
 from vitalwire_cloud.web import create_app
@@ -25,6 +33,7 @@ from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import LEADS, VITALS, Code, ValueStatus
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
+    BeatEvidence,
     BeatMark,
     BeatsMessage,
     Category,
@@ -32,6 +41,8 @@ from vitalwire_edge.wire.messages import (
     DeviceBirth,
     Flag,
     Priority,
+    ScoreMark,
+    ScoresMessage,
     VitalsMessage,
     VitalValue,
     WaveBlock,
@@ -43,6 +54,7 @@ from vitalwire_sim.script import Script
 
 SITE = "ward-3"
 SESSION = "s1"
+MODEL = "5a" * 32
 FS_HZ = 250
 SCALE_UV = 2.5
 SECOND_NS = 1_000_000_000
@@ -191,6 +203,27 @@ class Bed:
         self._last_beat_ns = r_ns
         return StoredBeat(r_ns, rr_ms, 1000.0, 90.0, 0.95, symbol == "V")
 
+    def scores(self, *scores: float | None, at_ns: int | None = None, threshold: float = 4.0) -> None:
+        """Scores of the last beats, half a second apart, the newest at `at_ns`."""
+        at_ns = time.time_ns() if at_ns is None else at_ns
+        times = [at_ns - (len(scores) - 1 - k) * SECOND_NS // 2 for k in range(len(scores))]
+        marks = tuple(
+            ScoreMark(r_ns, None) if score is None else ScoreMark(r_ns, score, score / 2, score / 3, 0.4)
+            for r_ns, score in zip(times, scores, strict=True)
+        )
+        message = ScoresMessage(
+            session=SESSION,
+            seq=self.next_seq(),
+            flags=0,
+            model=MODEL,
+            version=3,
+            threshold=threshold,
+            scores=marks,
+        )
+        self.store("score", message)
+        stored = self._ward.store.scores(self.device, times[0], at_ns + 1)
+        self._ward.hub.publish([ScoresEvent(self.device, tuple(stored))])
+
     def link(
         self, state: Literal["online", "offline"], *, battery: int | None = None, quality: float | None = None
     ) -> None:
@@ -203,7 +236,9 @@ class Bed:
         self._seq += 1
         return self._seq
 
-    def store(self, stream: Stream, message: WaveBlock | VitalsMessage | BeatsMessage | AlarmMessage) -> None:
+    def store(
+        self, stream: Stream, message: WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage | AlarmMessage
+    ) -> None:
         """Write one message as ingest would."""
         item = Item(self.gateway, self.device, stream, SESSION, message.seq, message, time.time_ns())
         written = self._ward.store.write([item], [])
@@ -254,6 +289,7 @@ class Ward:
         value: float | None = None,
         limit: float | None = None,
         notes: tuple[str, ...] = (),
+        evidence: BeatEvidence | None = None,
     ) -> Alarm:
         """Raise an alarm on the device's gateway and wait until the desk has it."""
         at_ns = time.time_ns() if at_ns is None else at_ns
@@ -273,6 +309,7 @@ class Ward:
             value=value,
             limit=limit,
             notes=notes,
+            evidence=evidence,
         )
         self._messages[message.alarm_id] = message
         return self._said(device, message, lambda alarm: alarm is not None)

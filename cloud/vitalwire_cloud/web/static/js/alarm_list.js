@@ -3,13 +3,14 @@
 import { acknowledge, ApiError } from './api.js';
 import { levelOf, SIGNS, since, titleOf, where } from './alarms.js';
 import { byId, el, mark, text } from './dom.js';
+import { EvidenceDialog, saidOf } from './evidence.js';
 import { clockText, fromJson, spanText } from './time.js';
 
 const NAME_KEY = 'vitalwire.by';
 const SHOW_CLEARED = 12;
 
-/** One alarm as a card; `open(device)` goes to its patient, `take(alarm)` asks who acknowledges. */
-export function card(alarm, { open, take }) {
+/** One alarm as a card; `open(device)` goes to its patient, `take(alarm)` asks who acknowledges, `why(alarm)` shows its beat. */
+export function card(alarm, { open, take, why }) {
   const level = alarm.state === 'cleared' ? 'over' : levelOf(alarm);
   const node = el('article', { class: 'alarm', dataset: { level, state: alarm.state, id: alarm.alarm_id, kind: alarm.kind } });
   node.append(
@@ -26,7 +27,9 @@ export function card(alarm, { open, take }) {
   );
   if (alarm.text !== titleOf(alarm)) node.append(el('div', { class: 'alarm-said' }, alarm.text));
   for (const note of alarm.notes ?? []) node.append(el('div', { class: 'alarm-note' }, note));
+  if (alarm.label) node.append(el('div', { class: 'alarm-label' }, saidOf(alarm)));
   node.append(el('div', { class: 'alarm-foot' }, el('span', { class: 'alarm-state' }, stateText(alarm)),
+    alarm.evidence ? el('button', { type: 'button', class: 'why', onclick: () => why(alarm) }, 'Show beat') : null,
     alarm.state === 'active' || alarm.state === 'latched'
       ? el('button', { type: 'button', class: 'take', onclick: () => take(alarm) }, 'Acknowledge') : null));
   return node;
@@ -49,7 +52,8 @@ export class AlarmPanel {
   constructor(book, clock, open) {
     this.#book = book;
     this.#clock = clock;
-    this.#actions = { open, take: (alarm) => this.take(alarm) };
+    const evidence = new EvidenceDialog(book);
+    this.#actions = { open, take: (alarm) => this.take(alarm), why: (alarm) => evidence.open(alarm) };
     book.addEventListener('change', () => this.render());
     book.addEventListener('raised', ({ detail }) => announce(detail));
     byId('alarms-open').addEventListener('click', () => this.#drawer(true));
@@ -78,7 +82,7 @@ export class AlarmPanel {
     list.replaceChildren(...groups.filter(([, alarms]) => alarms.length > 0).map(([title, alarms]) =>
       el('section', { class: 'alarm-group' }, el('h3', {}, title), ...alarms.map((alarm) => card(alarm, this.#actions)))));
     if (open.length === 0) list.prepend(el('p', { class: 'alarm-none' }, 'No open alarms.'));
-    if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"] .take`)?.focus();
+    if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"] :is(.take, .why)`)?.focus();
     this.#counts(open);
     this.#banner(open);
     document.title = `${open.length > 0 ? `(${open.length}${SIGNS[open[0].priority]}) ` : ''}vitalwire`;

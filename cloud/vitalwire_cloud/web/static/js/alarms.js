@@ -29,6 +29,7 @@ const TITLES = {
   device_silent: 'No data from device',
   battery_low: 'Battery low',
   gateway_silent: 'Gateway silent',
+  beat_anomaly: 'Unusual beat',
 };
 
 /** What the alarm is about. Its text may say in the end how it ended, so it is no title. */

@@ -37,6 +37,21 @@ export const vitals = (device, startNs, endNs) =>
 export const beats = (device, startNs, endNs) =>
   ask(`/api/v1/devices/${encodeURIComponent(device)}/beats?${range(startNs, endNs)}`);
 
+/** Beat scores of a device between two exact times (BigInt). */
+export const scores = (device, startNs, endNs) =>
+  ask(`/api/v1/devices/${encodeURIComponent(device)}/scores?${range(startNs, endNs)}`);
+
+/** Models, and the gateways that run them. */
+export const models = () => ask('/api/v1/models');
+
+/** Confirm or reject a model alert. */
+export const label = (id, verdict, by) =>
+  ask(`/api/v1/alarms/${encodeURIComponent(id)}/label`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ verdict, by }),
+  });
+
 /** Take an alarm: who, and for how many seconds. */
 export const acknowledge = (id, by, forS) =>
   ask(`/api/v1/alarms/${encodeURIComponent(id)}/acknowledge`, {

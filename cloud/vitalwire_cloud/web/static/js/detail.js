@@ -10,6 +10,7 @@ import { Strips } from './strips.js';
 import { delayText, facts } from './tile.js';
 import { clockText, fromJson, toNs } from './time.js';
 import { Overview } from './overview.js';
+import { drawScores } from './scores.js';
 import { drawTrend } from './trend.js';
 
 const BEFORE_MS = 4000;
@@ -31,6 +32,8 @@ export class Detail {
       facts: el('div', { class: 'tile-facts' }),
       delay: el('span', { class: 'detail-delay' }),
       trend: el('canvas', { class: 'trend', role: 'img', 'aria-label': 'Trend of the last minutes' }),
+      scores: el('canvas', { class: 'scores', role: 'img', 'aria-label': 'Scores of the beat model' }),
+      scored: el('p', { class: 'scored' }),
       alarms: el('div', { class: 'detail-alarms' }),
     };
     this.#parts = parts;
@@ -42,6 +45,7 @@ export class Detail {
         parts.message, parts.delay, parts.facts),
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
+      el('section', { class: 'detail-scores' }, el('h3', {}, 'Beat model'), parts.scores, parts.scored),
       el('section', { class: 'detail-trend' }, el('h3', {}, 'Trend'), parts.trend),
       el('section', { class: 'detail-onsets' }, el('h3', {}, 'Alarms'), parts.alarms));
   }
@@ -57,11 +61,12 @@ export class Detail {
     this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
     this.overview.draw(this.strips.head ?? now, alarms);
     drawTrend(this.#parts.trend, this.patient, now);
+    text(this.#parts.scored, drawScores(this.#parts.scores, this.patient, now));
     this.#alarms(alarms);
   }
 
   #alarms(alarms) {
-    const shown = JSON.stringify(alarms.map((alarm) => [alarm.alarm_id, alarm.state, alarm.acknowledged_until_ns]));
+    const shown = JSON.stringify(alarms.map((alarm) => [alarm.alarm_id, alarm.state, alarm.acknowledged_until_ns, alarm.label?.verdict]));
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.#parts.alarms.replaceChildren(...alarms.map((alarm) => {

@@ -1,6 +1,6 @@
 // Puts the page together: one connection, the patients it tells of, the wall, one patient in full, the alarms.
 
-import { ApiError, beats, keepToken, vitals } from './api.js';
+import { ApiError, beats, keepToken, models, scores, vitals } from './api.js';
 import { AlarmPanel } from './alarm_list.js';
 import { AlarmBook } from './alarms.js';
 import { Detail } from './detail.js';
@@ -16,12 +16,15 @@ import { clockText, fromNs, ServerClock, spanText, toNs } from './time.js';
 const TICK_MS = 500;
 const TREND_MS = 900000;
 const BEATS_MS = 60000;
+const SCORES_MS = 180000;
+const MODELS_MS = 10000;
 
 const clock = new ServerClock();
 const book = new AlarmBook();
 const patients = new Map();
 const tiles = new Map();
 const gateways = new Map();
+const running = new Map(); // what each gateway says of its model
 let indexed = []; // patients by the index that this connection's binary messages use
 let detail = null;
 let lastSeen = null; // server time of the newest word, while there is no connection
@@ -64,6 +67,7 @@ const live = new Live(clock, {
     const patient = patients.get(message.device);
     if (patient) showBeats(patient, message.beats);
   },
+  scores(message) { patients.get(message.device)?.addScores(message.scores); },
   alarm(message) { book.note(message.alarm); },
   link(message) { addLink(message.link); },
   lost(message) {
@@ -118,6 +122,7 @@ async function loadPast(patient) {
   const now = clock.now();
   try {
     showBeats(patient, await beats(patient.name, toNs(now - BEATS_MS), toNs(now + 60000)));
+    patient.addScores(await scores(patient.name, toNs(now - SCORES_MS), toNs(now + 60000)));
     patient.addVitals(await vitals(patient.name, toNs(now - TREND_MS), toNs(now + 60000)), now);
   } catch (error) {
     if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // it fills as beats and numbers arrive
@@ -133,6 +138,23 @@ function layOut() {
   if (nodes.some((node, i) => wall.children[i] !== node) || wall.children.length !== nodes.length) wall.replaceChildren(...nodes);
   if (names.length === 0) wall.replaceChildren(el('p', { class: 'wall-none' }, 'No wearable has announced itself yet.'));
   mark(wall, 'count', names.length <= 1 ? '1' : names.length <= 4 ? '4' : names.length <= 8 ? '8' : 'many');
+}
+
+/** Which model each gateway runs; asked for now and then, since it changes seldom. */
+async function askModels() {
+  if (!live.connected) return;
+  try {
+    for (const said of (await models()).gateways) running.set(said.gateway, said);
+  } catch (error) {
+    if (!(error instanceof ApiError) && !(error instanceof TypeError)) throw error; // asked again
+  }
+}
+
+function modelText(gateway) {
+  const said = running.get(gateway);
+  if (!said) return '';
+  const trial = said.state === 'candidate' ? ' on trial' : '';
+  return said.version > 0 ? ` \u00b7 model ${said.version}${trial}` : ' \u00b7 no model';
 }
 
 function route() {
@@ -171,7 +193,7 @@ function tick() {
   document.body.classList.toggle('down', told);
   byId('gateways').replaceChildren(...[...gateways.values()].sort((a, b) => a.gateway.localeCompare(b.gateway)).map((link) => el('span', {
     class: 'gateway', dataset: { kind: link.state }, title: `Gateway ${link.gateway} is ${link.state}` },
-  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
+  `${link.state === 'online' ? '\u25cf' : '\u25cb'} ${link.gateway}${link.state === 'online' ? '' : ' offline'}${modelText(link.gateway)}${link.backlog_rows > BACKLOG_ROWS ? ` \u00b7 backlog ${link.backlog_rows}` : ''}`)));
   if (detail) detail.tick(now, book.open(detail.patient), reachable(detail.patient));
   else for (const tile of tiles.values()) tile.tick(now, book.open(tile.patient), reachable(tile.patient));
   panel.tick();
@@ -193,6 +215,8 @@ paper.addEventListener('change', () => {
 book.addEventListener('change', () => tick());
 bindSettings();
 setInterval(tick, TICK_MS);
+setInterval(askModels, MODELS_MS);
+setTimeout(askModels, 1000);
 requestAnimationFrame(drawAll);
 live.connect();
 

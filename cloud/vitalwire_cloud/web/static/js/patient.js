@@ -10,12 +10,14 @@ const SLEW = 0.06; // the display may run this much faster or slower than time t
 const AHEAD_MS = 60000; // data from further in the future is the word of a wrong clock
 const TREND_MS = 900000;
 const MOST_BEATS = 400;
+const MOST_SCORES = 1500;
 
 export class Patient {
   waves = new Map();
   vitals = new Map();
   trend = new Map();
   beats = [];
+  scores = [];
   unsynchronised = false;
   #ahead = null;
   link = null;
@@ -118,6 +120,13 @@ export class Patient {
       .filter((beat) => !this.beats.some((known) => Math.abs(known.t - beat.t) < 1));
     this.beats = [...this.beats, ...fresh].sort((a, b) => a.t - b.t).slice(-MOST_BEATS);
     return fresh;
+  }
+
+  /** Keep scores (out of JSON) in order of time, one a beat. */
+  addScores(found) {
+    const fresh = found.map((score) => ({ ...score, t: fromJson(score.r_ns) }))
+      .filter((score) => !this.scores.some((known) => Math.abs(known.t - score.t) < 1));
+    if (fresh.length > 0) this.scores = [...this.scores, ...fresh].sort((a, b) => a.t - b.t).slice(-MOST_SCORES);
   }
 
   addLink(link) {
