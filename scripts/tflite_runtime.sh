@@ -11,7 +11,7 @@ python=${PYTHON:-$root/.venv/bin/python}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-"${PYTHON311:-python3.11}" -m venv "$scratch/environment"
+"${PYTHON311:-python3}" -m venv "$scratch/environment"
 old=$scratch/environment/bin/python
 "$old" -m pip install --quiet --disable-pip-version-check \
   "tflite-runtime==2.14.0" "numpy==1.26.4" "scipy==1.15.3" "numba==0.61.2" msgspec structlog cryptography prometheus-client
