@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vitalwire_sim import truth
@@ -14,6 +15,8 @@ from vitalwire_sim.demo.retraining import NEEDED_S, ModelUpdate, RefusedModel
 from vitalwire_sim.demo.run import Evidence, Plan
 
 _BEFORE_NS: Final = 2_000_000_000
+_BESIDE_NS: Final = 2_500_000_000
+"""An ectopic beat makes itself and its neighbours unusual."""
 MODEL_ALERT: Final = "beat_anomaly"
 _GATEWAY_SETTLE_NS: Final = 60_000_000_000
 
@@ -86,12 +89,16 @@ class Truth(msgspec.Struct, frozen=True):
     start: truth.Start
     episodes: list[truth.EpisodeStart]
     cut: set[tuple[str, int]]
+    ectopic_ns: list[int]
     end: truth.End | None
 
     def explains(self, kind: str, at_ns: int) -> bool:
         """Whether an episode of this device, or its recording, accounts for an alarm of `kind` at `at_ns`."""
-        if kind == MODEL_ALERT and self.start.recording is not None:
+        if kind == MODEL_ALERT and (
             # The script does not know which beats of a recording are unusual.
+            self.start.recording is not None
+            or any(abs(at_ns - r_ns) <= _BESIDE_NS for r_ns in self.ectopic_ns)
+        ):
             return True
         return any(
             kind in (*episode.expects, *episode.allows) and covers(episode, at_ns)
@@ -179,7 +186,7 @@ def print_report(report: DemoReport, console: Console) -> None:
         console.print(table)
     table = Table("gateway", "model", "learned from", "missed in the swap", title="Models over the air")
     for update in report.models:
-        learned = update.why or f"{update.beats} beats of {update.patients} patients"
+        learned = escape(update.why) or f"{update.beats} beats of {update.patients} patients"
         table.add_row(
             update.gateway, f"{update.before} -> {update.after}", learned, str(update.beats_missed_in_swap)
         )
@@ -210,6 +217,7 @@ def _truth(path: Path) -> Truth:
         start=starts[0],
         episodes=[r for r in records if isinstance(r, truth.EpisodeStart)],
         cut={(r.kind, r.start_ns) for r in records if isinstance(r, truth.EpisodeEnd) and r.cut},
+        ectopic_ns=[r.r_ns for r in records if isinstance(r, truth.BeatTruth) and r.symbol == "V"],
         end=ends[-1] if ends else None,
     )
 

@@ -6,15 +6,19 @@ too few beats in half a minute, and a machine need not have any recordings. The 
 together; how good a model is, `vitalwire evaluate` measures on recordings.
 """
 
+import contextlib
 import importlib.util
 import platform
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from rich.markup import escape
 
 from vitalwire_edge.inference import container, shipped
 from vitalwire_edge.inference.artifact import MANIFEST, sha256
@@ -32,6 +36,7 @@ DEGRADED: Final = "degraded candidate"
 _EPOCHS: Final = 8
 _STEP_S: Final = 90.0
 _TURN_S: Final = 0.2
+_WARMING_S: Final = 60.0
 _NICE: Final = 1
 _KEPT: Final = 64
 _PACKAGES: Final = ("torch", "litert_torch", "ai_edge_quantizer", "sklearn", "wfdb")
@@ -129,6 +134,7 @@ class Retraining:
         self._stop = threading.Event()
         self._children: list[Child] = []
         self._witness: Witness | None = None
+        self._warming: subprocess.Popen[bytes] | None = None
         self._hearing = threading.Condition()
         self._heard: dict[str, list[ModelReport]] = {}
         self._thread = threading.Thread(target=self._guarded, name="retraining", daemon=True)
@@ -152,6 +158,10 @@ class Retraining:
                 size = ["--patients", str(patients), "--seconds", str(seconds)]
                 whose = ["--seed", str(self._seed), "--prefix", f"{name}-"]
                 run_command(["sim", "cohort", str(self._folder / name), *size, *whose])
+            # The first import of the exporter after an installation takes several times as long as later ones.
+            self._warming = subprocess.Popen(
+                [sys.executable, "-c", f"import {', '.join(_PACKAGES)}"], stderr=subprocess.DEVNULL
+            )
         self._gateways = tuple(keys)
         self._witness = Witness(port, site, keys, self._on_report)
         config = self._folder / "gateway.toml"
@@ -167,11 +177,20 @@ class Retraining:
         """Begin when the stream has run for a while."""
         self._thread.start()
 
+    def await_warm(self) -> None:
+        """Wait until what will be imported was imported once."""
+        if self._warming is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._warming.wait(_WARMING_S)
+
     def stop(self) -> None:
         """End what is still under way."""
         self._stop.set()
         with self._hearing:
             self._hearing.notify_all()
+        if self._warming is not None:
+            self._warming.kill()
+            self._warming.wait()
         if self._thread.is_alive():
             self._thread.join()
         for child in self._children:
@@ -191,7 +210,7 @@ class Retraining:
             pass
         except (ProcessError, OSError, msgspec.MsgspecError) as error:
             self.result.problems.append(f"retraining: {error}")
-            self._say(f"[red]retraining: {error}[/red]")
+            self._say(f"[red]retraining: {escape(str(error))}[/red]")
 
     def _work(self) -> None:
         if self._stop.wait(BEGIN_S):
@@ -202,7 +221,7 @@ class Retraining:
             if not published.published:
                 raise ProcessError(f"the retrained model was not signed: {published.why}")
         else:
-            self._say(f"no retraining, the second shipped model instead: {self._why_not}")
+            self._say(f"no retraining, the second shipped model instead: {escape(self._why_not)}")
             learned, evidence = _Run({}, 0, []), _Evidence("")
             published = self._publish_shipped()
         self._say(f"published version {published.version}")
@@ -272,7 +291,7 @@ class Retraining:
                 if said.state == "refused":
                     refused = f"{gateway} refused version {said.version}: {said.reason}, {said.detail}"
                     self.result.problems.append(refused)
-                    self._say(f"[red]{refused}[/red]")
+                    self._say(f"[red]{escape(refused)}[/red]")
                     continue
                 update = self._update(gateway, said, published, learned, evidence)
                 self.result.updates.append(update)
@@ -325,7 +344,7 @@ class Retraining:
         self._witness.offer(gateway, data, version=published.version + 1, identity=identity)
         while (said := self._said(gateway, identity)) is None:
             self._hear()
-        self._say(f"[green]{gateway} refused it[/green]: {said.reason}, {said.detail}")
+        self._say(f"[green]{gateway} refused it[/green]: {said.reason}, {escape(said.detail)}")
         self.result.refused.append(
             RefusedModel(what=TAMPERED, by=gateway, reason=said.reason or said.state, detail=said.detail)
         )
@@ -347,7 +366,7 @@ class Retraining:
             self.result.problems.append(f"the gate let a degraded model pass as version {published.version}")
             return
         failed = [check["name"] for check in published.gate.checks if not check["passed"]]
-        self._say(f"[green]the gate refused it[/green]: {published.why}")
+        self._say(f"[green]the gate refused it[/green]: {escape(published.why)}")
         self.result.refused.append(
             RefusedModel(what=DEGRADED, by="gate", reason=", ".join(failed), detail=published.why)
         )

@@ -146,6 +146,8 @@ class Demo:
             flags = self._retraining.prepare(broker_port, plan.scenario.site, keys)
         self._say("starting the gateways (the first time compiles the signal code, about half a minute)")
         gateways, addresses = self._start_gateways(broker_port, flags)
+        if self._retraining is not None:
+            self._retraining.await_warm()
         start_ns = time.time_ns() + int(_LEAD_IN_S * 1e9)
         self._say(f"starting {len(plan.scenario.devices)} wearables")
         wearables = [

@@ -76,6 +76,35 @@ def test_a_bad_minute_and_a_half_loses_nothing_misses_nothing_and_improves_a_mod
     assert (refused["tampered file"]["by"], refused["tampered file"]["reason"]) == ("gw-a", "wrong_signature")
 
 
+@pytest.mark.timeout(180)
+def test_where_nothing_can_be_trained_the_second_shipped_model_goes_out_and_it_says_why(tmp_path):
+    """As on aarch64: the demo is told that a package is missing, and is made shorter, for it trains nothing."""
+    out = tmp_path / "out.json"
+    changed = (
+        "from vitalwire_sim.demo import report, retraining, run\n"
+        "retraining._PACKAGES = ('no_exporter',)\n"
+        "retraining.BEGIN_S = 12.0\n"
+        "run.NEEDED_S = report.NEEDED_S = 30.0\n"
+        "from vitalwire_edge.cli import main\n"
+        "main()"
+    )
+    flags = ["--no-browser", "--scenario", "quiet", "--seconds", "35", "--json", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", changed, "demo", *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(out.read_text())
+    (update,) = report["models"]
+    assert (update["gateway"], update["before"], update["after"]) == ("gw-a", 1, 2)
+    assert (update["patients"], update["beats"], update["gate"]) == (0, 0, [])
+    assert "no_exporter missing: install vitalwire[train]" in update["why"]
+    assert [each["what"] for each in report["refused"]] == ["tampered file"]
+
+
 @pytest.mark.timeout(120)
 def test_ctrl_c_ends_everything_cleanly(tmp_path):
     process = subprocess.Popen(

@@ -49,6 +49,7 @@ def write_truth(folder: Path, *, cut: bool = False) -> Path:
                     kind=kind, start_ns=START + at_s * SECOND, at_ns=START + (at_s + 5) * SECOND, cut=cut
                 )
             )
+        file.write(truth.BeatTruth(sample=5000, r_ns=START + 20 * SECOND, symbol="V"))
         counts = truth.Counts(frames=10, samples=1000, sent=950, dropped_by_script=50)
         file.write(
             truth.End(at_ns=START + 60 * SECOND, reason="done", ecg=counts, vitals=counts, reconnects=0)
@@ -182,6 +183,12 @@ def test_the_circle_of_the_model_has_to_close(judge):
 def test_a_run_that_was_too_short_for_the_circle_is_not_asked_for_it(judge):
     assert judge(seconds=30.0, retrained=circle(updates=(), refused=())).ok
     assert not judge(seconds=30.0, retrained=circle(updates=("gw-a",), missed=2)).ok
+
+
+def test_a_model_alert_at_an_ectopic_beat_is_explained_another_is_not(judge):
+    alarms = [alarm("asystole", 14), alarm("beat_anomaly", 20), alarm("beat_anomaly", 40)]
+    (unexplained,) = judge(alarms=alarms).false_alert_list
+    assert (unexplained.kind, unexplained.onset_ns) == ("beat_anomaly", START + 40 * SECOND)
 
 
 def test_consequences_are_no_false_alerts_but_the_unexplained_is(judge):
