@@ -166,7 +166,7 @@ def test_a_strange_beat_raises_a_low_alert_with_its_evidence_that_ends_after_30_
 
 
 def test_alerts_keep_the_budget_one_at_a_time_when_every_beat_is_strange(tmp_path):
-    scores = iter(np.linspace(5, 500, 10**5))
+    scores = iter(np.linspace(20, 50_000, 10**5))
     bed = Bed(tmp_path, model=Model(lambda _beat: float(next(scores))), budget=24.0)
     bed.run(900)
     raised = [alert.onset_ns for alert in bed.alerts()]
