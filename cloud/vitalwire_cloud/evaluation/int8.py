@@ -96,7 +96,7 @@ def int8(
         return _artifact(model, data, patients, seed=seed, advance=steps(len(patients)))
     held_out = folds(patients, seed)
     advance = steps(2 * len(held_out))
-    rows = {name: _Variant() for name in (export.DYNAMIC, export.FLOAT, export.STATIC, "torch")}
+    rows = {name: _Variant() for name in (*export.FILES, "torch")}
     for held in held_out:
         train = [p for p in patients if p.patient not in held]
         test = [p for p in patients if p.patient in held]
@@ -106,7 +106,7 @@ def int8(
         advance(f"judged on {' '.join(sorted(held))}")
     found = {name: row.figures() for name, row in rows.items()}
     parent = found["torch"]["auc"]
-    for name in (export.DYNAMIC, export.FLOAT, export.STATIC):
+    for name in export.FILES:
         found[name]["d_auc"] = abs(found[name]["auc"] - parent)
     ours = found.pop(export.DYNAMIC)
     order = ("d_auc", "bytes", "p50_us", "p99_us", "f1", "f1_own", "auc", "whole_p50_us", "whole_p99_us")
