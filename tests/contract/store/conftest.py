@@ -6,6 +6,7 @@ from pathlib import Path
 
 import influx
 import pytest
+from postgres import Postgres
 from stored import wave
 
 from vitalwire_cloud.store.embedded import EmbeddedStore
@@ -13,6 +14,7 @@ from vitalwire_cloud.store.influx.store import InfluxStore
 from vitalwire_cloud.store.interface import Store
 
 BACKENDS = ["embedded", "influxdb"]
+LEDGERS = [*BACKENDS, "influxdb+postgresql"]
 
 
 @pytest.fixture(scope="session")
@@ -22,18 +24,29 @@ def influx_site(tmp_path_factory) -> Iterator[influx.Site]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """One PostgreSQL for all tests of this process."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
 @contextlib.contextmanager
 def opener(backend: str, folder: Path, request) -> Iterator[Callable[..., Store]]:
     """Opens the same store again and again."""
     if backend == "embedded":
         yield lambda **options: EmbeddedStore(folder, **options)
         return
-    with request.getfixturevalue("influx_site").bucket() as address:
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(request.getfixturevalue("influx_site").bucket())
         url = f"sqlite:///{folder / 'ledger.sqlite'}"
+        if backend == "influxdb+postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres_server").database())
         yield lambda **options: InfluxStore(address, url, **options)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=LEDGERS)
 def open_store(request, tmp_path) -> Iterator[Callable[..., Store]]:
     """Opens a store that is empty at first."""
     with opener(request.param, tmp_path, request) as opened:

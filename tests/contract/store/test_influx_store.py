@@ -222,6 +222,28 @@ def test_two_workers_on_one_ledger_store_everything_once(bench):
     assert workers[0].counts().conflicts == 0
 
 
+def test_points_that_are_half_written_are_not_there_yet(bench):
+    store = bench.open()
+    store.write([wave(0), vitals(0), beats(0, T0), scores(0, T0)], [])
+    half = T0 + SECOND_NS
+    store.server.write(
+        [
+            f'wave,device=w-1,channel=ecg_i boot=0i,first=250i,count=250i,session="s-1" {half}',
+            f"vitals,device=w-1 heart_rate_status=0i,seq=1i {half}",
+            f"beat,device=w-1 seq=1i {half}",
+            f"score,device=w-1 score=1.0 {half}",
+        ]
+    )
+    end = T0 + 9 * SECOND_NS
+    assert sum(s.samples.size for s in store.strip("w-1", ECG, T0, end)) == FS_HZ
+    assert [len(read("w-1", T0, end)) for read in (store.vitals, store.beats, store.scores)] == [1, 1, 1]
+    assert [a.messages for a in store.audit()] == [1, 1, 1, 1]
+    late = [wave(1), vitals(1), beats(1, half), scores(1, half)]
+    store.write([wave(5), vitals(5), beats(5, T0 + 5 * SECOND_NS), scores(5, T0 + 5 * SECOND_NS)], [])
+    assert store.write(late, []).conflicts == 0
+    assert [a.duplicated for a in store.audit()] == [0, 0, 0, 0]
+
+
 def test_alarms_of_two_workers_come_in_one_order(bench):
     first, second = bench.open(), bench.open()
     for n in range(6):

@@ -14,12 +14,12 @@ END = BASE + 10**6 * SECOND_NS
 
 def fill(store, seconds: int = 10) -> None:
     """Everything that a store keeps, one of each per second from `BASE` on."""
+    batch = []
     for n in range(seconds):
         at = BASE + n * SECOND_NS
         of_n = item(alarm(n, "updated", at_ns=at), "alarm")
-        store.write(
-            [wave(n, start_ns=at), vitals(n, 60.0 + n, time_ns=at), beats(n, at), scores(n, at), of_n], []
-        )
+        batch += [wave(n, start_ns=at), vitals(n, 60.0 + n, time_ns=at), beats(n, at), scores(n, at), of_n]
+    store.write(batch, [])
 
 
 def held(store, start_ns: int = BASE, end_ns: int = END) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from vitalwire_cloud.store.auditing import WaveRow, count_waves, with_skips
 from vitalwire_cloud.store.influx import ledger as tables
 from vitalwire_cloud.store.influx.ledger import Ledger
-from vitalwire_cloud.store.influx.points import BEAT, SCORE, STATUS, VITALS, WAVE, channel_code
+from vitalwire_cloud.store.influx.points import BEAT, OWNER, SCORE, STATUS, VITALS, WAVE, channel_code, whole
 from vitalwire_cloud.store.influx.server import InfluxServer, literal, name
 from vitalwire_cloud.store.interface import SeriesKey, StreamAudit
 from vitalwire_cloud.store.ranges import RangeSet
@@ -89,6 +89,8 @@ def _points(
             if len(page) == _PAGE:
                 page = [record for record in page if record["time"] != page[-1]["time"]]
             for record in page:
+                if not whole(record, OWNER):
+                    continue
                 key = SeriesKey(record["gateway"], device, stream, record["session"])
                 if key in held and record["seq"] in held[key]:
                     yield device, record["time"] - (record.get("moved_ns") or 0), record

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vitalwire_cloud.store.influx.points import VITALS, WAVE, Point, SeriesName
+from vitalwire_cloud.store.influx.points import OWNER, VITALS, WAVE, WHOLE, Point, SeriesName, whole
 from vitalwire_cloud.store.influx.server import InfluxServer, literal, name
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS
 from vitalwire_cloud.store.segments import duration_ns
@@ -124,7 +124,9 @@ def _look_up(server: InfluxServer, late: list[Point], taken: dict[SeriesName, _T
     for series, tables in zip(asked, server.query(statements) if statements else [], strict=True):
         for table in tables:
             for record in table.records():
-                taken[series].add(record["time"], _stored(series, record))
+                needed = (*OWNER, *WHOLE[WAVE][:4]) if series.measurement == WAVE else OWNER
+                if whole(record, needed):
+                    taken[series].add(record["time"], _stored(series, record))
 
 
 def _stretches(points: list[Point]) -> Iterable[tuple[int, int]]:

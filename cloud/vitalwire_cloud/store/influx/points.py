@@ -6,7 +6,7 @@ new series. Scores carry the model as a field for the same reason.
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,17 @@ SCORE: Final = "score"
 ALARM: Final = "alarm"
 MINUTES: Final = "vitals_1m"
 
+WHOLE: Final[dict[str, tuple[str, ...]]] = {
+    WAVE: ("boot", "first", "count", "rate_mhz", "scale", "flags", "codec", "data"),
+    VITALS: ("seq",),
+    BEAT: ("quality", "wide"),
+    SCORE: ("threshold", "model", "version"),
+}
+"""What a reader needs of a point. A server takes the fields of a point one by one, so a query beside a write may see
+some and not yet the others; such a point is not committed and counts as absent."""
+
+OWNER: Final = ("gateway", "session", "seq")
+
 STATUS: Final = "_status"
 """Ending of the field that says how good the number of the same name is."""
 
@@ -52,6 +63,11 @@ def channel_code(name: str) -> int:
     if name.startswith(_UNKNOWN):
         return int(name.removeprefix(_UNKNOWN))
     return int(Code[name.upper()])
+
+
+def whole(record: Mapping[str, object], names: Iterable[str]) -> bool:
+    """Whether a record has all of these fields."""
+    return all(record.get(name) is not None for name in names)
 
 
 @dataclass(frozen=True, slots=True)

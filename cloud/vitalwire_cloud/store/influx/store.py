@@ -27,10 +27,12 @@ from vitalwire_cloud.store.influx.points import (
     STATUS,
     VITALS,
     WAVE,
+    WHOLE,
     Point,
     channel_code,
     channel_name,
     points_of,
+    whole,
 )
 from vitalwire_cloud.store.influx.server import InfluxServer, ServerAddress, literal, name
 from vitalwire_cloud.store.interface import (
@@ -55,6 +57,7 @@ from vitalwire_cloud.store.interface import (
 from vitalwire_cloud.store.ranges import RangeSet
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS, MAX_STRIP_NS
 from vitalwire_cloud.store.segments import Block, assemble
+from vitalwire_edge.wire.codes import ValueStatus
 from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, StreamCommit
 
 _MINUTE_NS: Final = 60_000_000_000
@@ -228,6 +231,7 @@ class InfluxStore:
                 base64.b64decode(r["data"]),
             )
             for r in records
+            if whole(r, WHOLE[WAVE])
         ]
         return assemble(blocks, start_ns, end_ns)
 
@@ -236,8 +240,10 @@ class InfluxStore:
         found = []
         for time_ns, record in self._marks(VITALS, device, start_ns, end_ns):
             for key, status in record.items():
-                if key.endswith(STATUS) and status is not None:
-                    found.append(_number(time_ns, key.removesuffix(STATUS), record, status))
+                name_of = key.removesuffix(STATUS)
+                arrived = status != ValueStatus.OK or record.get(name_of) is not None
+                if key.endswith(STATUS) and status is not None and arrived:
+                    found.append(_number(time_ns, name_of, record, status))
         return sorted(found, key=lambda point: (point.time_ns, point.code))
 
     def _marks(
@@ -248,7 +254,11 @@ class InfluxStore:
             f"SELECT * FROM {name(measurement)} WHERE device = {literal(device)}"
             f" AND time >= {start_ns} AND time < {end_ns + MAX_MOVED_NS}"
         )
-        timed = [(record["time"] - (record.get("moved_ns") or 0), record) for record in records]
+        timed = [
+            (record["time"] - (record.get("moved_ns") or 0), record)
+            for record in records
+            if whole(record, WHOLE[measurement])
+        ]
         return sorted(
             ((at, record) for at, record in timed if start_ns <= at < end_ns), key=lambda each: each[0]
         )
