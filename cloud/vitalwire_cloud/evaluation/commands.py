@@ -10,7 +10,7 @@ import torch
 import typer
 
 from vitalwire_cloud.evaluation import candidate, inter_patient, report
-from vitalwire_cloud.evaluation.judged import JudgedModel, JudgedModelError, judged_model
+from vitalwire_cloud.evaluation.judged import SHIPPED, JudgedModel, JudgedModelError, judged_model
 from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
 from vitalwire_cloud.train.dataset import NoRecordError
 from vitalwire_cloud.train.fit_beat import TrainingDataError
@@ -208,11 +208,17 @@ def everything(
 ) -> None:
     """Every protocol, and one self-contained page with tables, curves, worst cases and provenance."""
     from vitalwire_cloud.evaluation.everything import Options, run_all  # noqa: PLC0415 - loads every protocol
+    from vitalwire_cloud.evaluation.judged_generator import judged_generator  # noqa: PLC0415 - as above
 
     torch.set_num_threads(1)
     try:
         options = Options(
-            seed=seed, epochs=epochs, model=named(model), cache=cache, names=tuple(split(records))
+            seed=seed,
+            epochs=epochs,
+            model=named(model),
+            generator=judged_generator(SHIPPED) if model == SHIPPED else None,
+            cache=cache,
+            names=tuple(split(records)),
         )
         with report.many() as progress:
             outcomes, failed = run_all(

@@ -12,10 +12,12 @@ from vitalwire_cloud.evaluation.calibration import calibration
 from vitalwire_cloud.evaluation.int8 import int8
 from vitalwire_cloud.evaluation.inter_patient import inter_patient
 from vitalwire_cloud.evaluation.judged import JudgedModel
+from vitalwire_cloud.evaluation.judged_generator import JudgedGenerator
 from vitalwire_cloud.evaluation.page import page
 from vitalwire_cloud.evaluation.qrs import qrs
 from vitalwire_cloud.evaluation.report import Advance, Outcome
 from vitalwire_cloud.evaluation.rhythm import rhythm
+from vitalwire_cloud.evaluation.synthesis import synthesis
 from vitalwire_cloud.evaluation.vitals import vitals
 from vitalwire_cloud.train.dataset import NoRecordError
 
@@ -28,11 +30,12 @@ Steps = Callable[[int], Advance]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the protocols share."""
+    """What the protocols share; without a model or a generator one is trained where it is judged."""
 
     seed: int
     epochs: int
     model: JudgedModel | None
+    generator: JudgedGenerator | None
     cache: Path | None
     names: tuple[str, ...]
 
@@ -51,6 +54,9 @@ def protocols(data: Path, options: Options) -> dict[str, Callable[[Steps], Outco
         "qrs": lambda steps: qrs(beats, noise=noise, seed=seed, names=names, steps=steps),
         "calibration": lambda steps: calibration(
             beats, noise=noise, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
+        ),
+        "synthesis": lambda steps: synthesis(
+            beats, model=options.generator, seed=seed, cache=cache, names=names, progress=steps
         ),
         "vitals": lambda steps: vitals(data, seed=seed, steps=steps),
         "int8": lambda steps: int8(
