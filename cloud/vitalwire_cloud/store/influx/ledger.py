@@ -371,19 +371,20 @@ class LedgerBatch:
     def finish(self, duplicates: int) -> None:
         """Enter what is committed now."""
         self._tally("duplicates", duplicates)
+        gone: list[dict[str, int]] = []
+        fresh: list[dict[str, int]] = []
         for key, held in self._held.items():
-            now, before = held.ranges(), self._written[key]
-            gone = [first for first, _ in set(before).difference(now)]
-            fresh = set(now).difference(before)
-            if gone:
-                self._connection.execute(
-                    LEDGER.delete().where(LEDGER.c.series == self._ids[key], LEDGER.c.first.in_(gone))
-                )
-            if fresh:
-                self._connection.execute(
-                    LEDGER.insert(),
-                    [{"series": self._ids[key], "first": first, "last": last} for first, last in fresh],
-                )
+            now, before, series = held.ranges(), self._written[key], self._ids[key]
+            gone += [{"of": series, "at": first} for first, _ in set(before).difference(now)]
+            fresh += [
+                {"series": series, "first": first, "last": last}
+                for first, last in set(now).difference(before)
+            ]
+        if gone:
+            mine = (LEDGER.c.series == sa.bindparam("of"), LEDGER.c.first == sa.bindparam("at"))
+            self._connection.execute(LEDGER.delete().where(*mine), gone)
+        if fresh:
+            self._connection.execute(LEDGER.insert(), fresh)
 
     def _tally(self, name: str, by: int) -> None:
         if not by:

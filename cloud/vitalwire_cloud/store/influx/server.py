@@ -192,7 +192,10 @@ class InfluxServer:
 
     def close(self) -> None:
         """Let go of connections."""
+        rest: Any = self._client.api_client.rest_client
         self._client.close()  # type: ignore[no-untyped-call]
+        # It closes once more when the interpreter ends, which then has nothing left to close with.
+        rest.pool_manager = None
         self._pool.clear()
 
     def _request(self, method: str, path: str, fields: dict[str, str]) -> tuple[int, bytes]:
