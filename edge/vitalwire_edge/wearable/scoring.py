@@ -145,13 +145,11 @@ class BeatScoring:
 
     def windows(self, windows: Sequence[BeatWindow]) -> None:
         """Windows of beats that were told, in order."""
-        self._beats.windows(windows)
-        self._score_due()
+        self._safely(lambda beats: beats.windows(windows))
 
     def second(self, second: SignalSecond) -> None:
         """A judged second: what lies in it may be scored now."""
-        self._beats.second(second)
-        self._score_due()
+        self._safely(lambda beats: beats.second(second))
         self.flush()
 
     def tick(self, now_ns: int) -> None:
@@ -173,6 +171,12 @@ class BeatScoring:
             return
         now = self._clock.now()
         self._kept_ns = now.mono_ns
+        kept = self._kept
+        model, calibration = self._model, None if self._calibration is None else self._calibration.state
+        level = tuple(round(score, 4) for score in self._level.values)
+        if calibration is None and kept is not None:
+            # No model has scored since the start: what the last one left is not forgotten for that.
+            model, calibration, level = kept.model, kept.calibration_now(self._clock), kept.level
         self._baselines.keep(
             Baseline(
                 device=self._device,
@@ -181,11 +185,20 @@ class BeatScoring:
                 mono_ns=now.mono_ns,
                 utc_ns=now.utc_ns if now.synchronised else None,
                 windows=packed(self._reference.snapshot()),
-                model=self._model,
-                calibration=None if self._calibration is None else self._calibration.state,
-                level=tuple(round(score, 4) for score in self._level.values),
+                model=model,
+                calibration=calibration,
+                level=level,
             )
         )
+
+    def _safely(self, take: Callable[[ScorableBeats], None]) -> None:
+        """Take something in and score what is due; what fails costs the beats that waited, never the stream."""
+        try:
+            take(self._beats)
+            self._score_due()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wearable's data must go on
+            self._failed(error)
+            self._beats = ScorableBeats(self._beats.fs_hz)
 
     def _score_due(self) -> None:
         for mono_ns, beat in self._beats.due():

@@ -11,6 +11,7 @@ from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import ScoringConfig, TelemetryConfig
 from vitalwire_edge.inference.beat_model import BeatScore
 from vitalwire_edge.inference.calibration import window_limit
+from vitalwire_edge.inference.features import FeatureStream
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, WINDOW
 from vitalwire_edge.wearable.device import Surroundings, Wearable
@@ -222,6 +223,21 @@ def test_a_model_that_fails_costs_its_beat_and_is_told_once(tmp_path):
     assert all(mark.score is None for mark in bed.marks())
 
 
+def test_a_failure_beside_the_model_costs_no_data_either(tmp_path, monkeypatch):
+    bed = Bed(tmp_path, model=Model())
+    bed.run(20)
+    scored = bed.wearable.counts()["beats_scored"]
+    with monkeypatch.context() as broken:
+        broken.setattr(FeatureStream, "push", lambda _self, _window: 1 / 0)
+        bed.run(10)
+    assert bed.wearable.counts()["score_failures"] > 5
+    assert bed.wearable.counts()["beats_scored"] <= scored + 1
+    bed.run(20)
+    assert bed.wearable.counts()["beats_scored"] > scored + 8
+    assert sum(m.count for m in bed.of("ecg")) == 50 * FS_HZ
+    assert not bed.wearable.losses()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_a_number_is_no_score(tmp_path, value):
     bed = Bed(tmp_path, model=Model(lambda _beat: value))
@@ -296,6 +312,19 @@ def test_after_a_restart_with_another_model_only_the_budget_is_kept(tmp_path):
     third = Bed(tmp_path / "elsewhere", model=Model(lambda _beat: STRANGE), version=2)
     third.run(60, shift_s=70)
     assert len(third.alerts()) == 1
+
+
+def test_a_start_without_a_model_forgets_no_budget(tmp_path):
+    first = Bed(tmp_path, model=Model(once_in(25)))
+    first.run(60)
+    first.end()
+    kept = Baselines(tmp_path).load("chest-1")
+    without = Bed(tmp_path)
+    without.run(30, shift_s=70)
+    without.end()
+    later = Baselines(tmp_path).load("chest-1")
+    assert (later.model, later.calibration, later.level) == (kept.model, kept.calibration, kept.level)
+    assert later.mono_ns > kept.mono_ns
 
 
 def test_an_alert_that_was_open_before_a_restart_ends_in_its_time(tmp_path):
