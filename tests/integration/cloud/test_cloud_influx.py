@@ -119,3 +119,15 @@ def test_a_worker_without_a_shared_store_is_refused(embedded_broker, clouds):
     worker.start(ready=False)
     assert worker.process.wait(20) == 2
     assert "store.backend=influxdb" in worker.log.read_text()
+
+
+def test_the_running_service_deletes_what_is_kept_long_enough(mosquitto, clouds, gateways):
+    cloud = clouds(mosquitto, "retention.waveform_days=0.0001", "retention.every_s=0.2")
+    gateway = gateways(mosquitto.port, cloud.new_key())
+    cloud.start()
+    gateway.birth()
+    gateway.send_blocks(ecg(10))
+    gateway.send_vitals()
+    assert gateway.all_confirmed(20)
+    wait_for(lambda: {s["stream"] for s in cloud.audit()["streams"]} == {"vitals"}, "the end of old waveform")
+    assert cloud.stop() == 0

@@ -130,5 +130,6 @@ def test_an_older_file_is_brought_up_to_date_in_one_step(tmp_path):
     store.write([scores(0, T0)], [])
     assert [beat.r_ns for beat in store.beats("w-1", T0, T0 + 1)] == [T0]
     assert [score.r_ns for score in store.scores("w-1", T0, T0 + 1)] == [T0]
+    assert store.erasures() == []
     assert samples_of(store, 0, 1) == [(0.0, 250)]
     store.close()
