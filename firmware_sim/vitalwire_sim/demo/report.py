@@ -117,6 +117,11 @@ def build_report(plan: Plan, evidence: Evidence) -> DemoReport:
     audit: dict[str, Any] = evidence.audit
     counters = [msgspec.json.decode(path.read_bytes()) for path in evidence.counter_files if path.exists()]
     problems = [*evidence.problems, *evidence.retrained.problems]
+    if evidence.retrained.unfinished and evidence.elapsed_s >= NEEDED_S:
+        problems.append(
+            f"the run ended after {evidence.elapsed_s:.0f} s, before the model's circle was closed: "
+            "this machine is slow or busy, give more --seconds"
+        )
     streams = list(_streams(truths, counters, audit["streams"]))
     episodes = [episode for device in truths for episode in _episodes(device, audit["alarms"])]
     false_alerts = list(_false_alerts(truths, evidence, audit["alarms"]))
@@ -204,6 +209,8 @@ def print_report(report: DemoReport, console: Console) -> None:
             console.print(f"{name.replace('_', ' ')}: {figures}")
     console.print(f"on the wire: {report.wire_bytes_per_device_s:.0f} B/s a device")
     console.print("CPU: " + ", ".join(f"{name} {used:.1f} s" for name, used in report.cpu_s.items()))
+    for problem in report.problems:
+        console.print(problem, style="red", markup=False)
     console.print("[green]ok[/green]" if report.ok else "[red]not ok[/red]")
 
 

@@ -77,9 +77,13 @@ class RefusedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retrained(msgspec.Struct, kw_only=True):
-    """What came of it. `wanted` is False in a run that is too short for it; `to_refuse` is what shall be refused."""
+    """What came of it. `wanted` is False in a run that is too short for it; `to_refuse` is what shall be refused.
+
+    `unfinished`: the run ended first.
+    """
 
     wanted: bool = False
+    unfinished: bool = False
     to_refuse: set[str] = set()
     updates: list[ModelUpdate] = []
     refused: list[RefusedModel] = []
@@ -207,7 +211,7 @@ class Retraining:
         try:
             self._work()
         except _StoppedError:
-            pass
+            self.result.unfinished = True
         except (ProcessError, OSError, msgspec.MsgspecError) as error:
             self.result.problems.append(f"retraining: {error}")
             self._say(f"[red]retraining: {escape(str(error))}[/red]")

@@ -22,11 +22,11 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(360)
 def test_a_bad_minute_and_a_half_loses_nothing_misses_nothing_and_improves_a_model(tmp_path):
     out = tmp_path / "out.json"
-    # Half a minute of calm more than by default: other tests keep the machine from training as fast as it could.
-    seconds = 120
+    # A calm minute more than by default: other tests keep the machine from training as fast as it could.
+    seconds = 150
     done = subprocess.run(
         [*DEMO, "--seconds", str(seconds), "--json", str(out)],
         capture_output=True,

@@ -183,6 +183,11 @@ def test_the_circle_of_the_model_has_to_close(judge):
 def test_a_run_that_was_too_short_for_the_circle_is_not_asked_for_it(judge):
     assert judge(seconds=30.0, retrained=circle(updates=(), refused=())).ok
     assert not judge(seconds=30.0, retrained=circle(updates=("gw-a",), missed=2)).ok
+    stopped = circle(updates=(), refused=())
+    stopped.unfinished = True
+    assert judge(seconds=30.0, retrained=stopped).problems == []
+    (problem,) = judge(seconds=90.0, retrained=stopped).problems
+    assert "give more --seconds" in problem
 
 
 def test_a_model_alert_at_an_ectopic_beat_is_explained_another_is_not(judge):
