@@ -36,6 +36,12 @@ def _listen(end, heard):
             continue
 
 
+def unplug(line, *ends):
+    line.unlink()
+    for end in ends:
+        os.close(end)
+
+
 def test_three_ways_in_at_once(tmp_path, manager, monkeypatch):
     master, slave = os.openpty()
     tty.setraw(slave)
@@ -85,9 +91,7 @@ def test_three_ways_in_at_once(tmp_path, manager, monkeypatch):
             with urllib.request.urlopen(f"http://127.0.0.1:{edge.health}/", timeout=2) as page:
                 assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
                 assert "line-1" in page.read().decode()
-            line.unlink()
-            os.close(master)
-            os.close(slave)
+            unplug(line, master, slave)
             wait_for(lambda: "ttyUSB0" in (edge.trouble() or ""), what="the readiness probe telling of it")
             wait_for(
                 lambda: (
