@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from vitalwire_cloud.train.dataset import load_record
 from vitalwire_cloud.train.fit_beat import TrainingDataError, fit
-from vitalwire_edge.inference import selftest
+from vitalwire_edge.inference import selftest, shipped
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
@@ -47,6 +47,26 @@ def test_its_card_names_every_record_with_its_hash_and_none_of_the_paced(artifac
     assert all(len(digest) == 64 for digest in records.values())
     assert card["training"]["licence"]
     assert card["training"]["citations"]
+
+
+@pytest.mark.parametrize(("data", "version"), [(shipped.first(), 1), (shipped.successor(), 2)])
+def test_what_ships_is_signed_and_carries_what_was_measured(data, version):
+    artifact = open_artifact(data, shipped.trust(), now_ns=None)
+    assert artifact.manifest.version == version
+    assert selftest.run(artifact, load).worst_error < 1
+    figures = {each["protocol"]: each for each in msgspec.json.decode(artifact.parts["card.json"])["figures"]}
+    assert set(figures) == {"inter-patient", "int8"}
+    for each in figures.values():
+        assert len(each["records"]) == 22
+        assert set(each["bar"]) <= set(each["metrics"])
+        # A card that claims a bar must have reached it, and one that has not must say so.
+        short = any(
+            each["metrics"][name] > limit
+            if name in {"d_auc", "bytes", "p50_us"}
+            else each["metrics"][name] < limit
+            for name, limit in each["bar"].items()
+        )
+        assert each["passed"] is not short
 
 
 def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact, patient):
