@@ -4,10 +4,10 @@ A maker is fitted on training patients (or an artifact) and makes beats of given
 nobody. Peers without styles make what they know, whoever is asked for.
 """
 
-import resource
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -37,6 +37,19 @@ from vitalwire_edge.synthesis.strip import compose
 STRIP_S: Final = 10.0
 _COPIES: Final = 40
 """Of a model, loaded to see what one takes."""
+
+_MEASURE: Final = """
+import resource, sys
+from vitalwire_edge.inference.runtime import load
+def resident():
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+model, runtime, copies = sys.stdin.buffer.read(), sys.argv[1], int(sys.argv[2])
+kept = [load(model, runtime)]
+before = resident()
+kept += [load(model, runtime) for _ in range(copies)]
+print((resident() - before) / copies)
+"""
 
 _PCA: Final = 24
 _MIXTURE: Final = 8
@@ -144,10 +157,7 @@ class SimulatedMaker:
 
 def cost(file: bytes, styles: StylePrior, *, rounds: int = 20) -> Metrics:
     """What a model file costs: microseconds for a strip of ten seconds, bytes of the file and, loaded, of memory."""
-    before = _resident_bytes()
-    loaded = [load(file, RUNTIME) for _ in range(_COPIES)]
-    memory = max(0, _resident_bytes() - before) / _COPIES
-    runner = BeatGenerator(loaded[0], styles)
+    runner = BeatGenerator(load(file, RUNTIME), styles)
     rng = np.random.default_rng(0)
     took = []
     for _ in range(rounds):
@@ -156,12 +166,19 @@ def cost(file: bytes, styles: StylePrior, *, rounds: int = 20) -> Metrics:
         planned = plan("pvc", seconds=STRIP_S, rate_bpm=72.0, rng=rng)
         compose(runner, style, planned, seconds=STRIP_S, rng=rng, name="strip")
         took.append(time.perf_counter_ns() - began)
-    return {"us_per_strip": float(np.median(took)) / 1000, "bytes": float(len(file)), "memory_bytes": memory}
+    return {
+        "us_per_strip": float(np.median(took)) / 1000,
+        "bytes": float(len(file)),
+        "memory_bytes": memory_bytes(file),
+    }
 
 
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
+def memory_bytes(file: bytes) -> float:
+    """What a loaded model takes, in a process of its own: here what others gave back would be used again."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, RUNTIME, str(_COPIES)], input=file, capture_output=True, check=True
+    )
+    return float(done.stdout)
 
 
 def float_makers(networks: Mapping[Family, beat_gan.BeatGenerator]) -> dict[str, Maker]:

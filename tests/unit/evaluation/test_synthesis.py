@@ -44,6 +44,7 @@ def test_the_shipped_generator_is_judged_beside_peers_and_ceilings(slices, tmp_p
     assert all(0 <= metrics[name] <= 1 for name in ("precision", "coverage", "near_share", "mia_auc"))
     assert 0 <= metrics["disc_ceiling"] <= 0.5
     assert metrics["us_per_strip"] > 0
+    assert 1e5 < metrics["memory_bytes"] < 1e7
     assert {"vae int8", "PCA-GMM", "real first five minutes"} <= set(report["peers"])
     assert report["bar"]["precision"] == pytest.approx(0.85 * metrics["precision_ceiling"])
     assert report["bar"]["disc"] == pytest.approx(metrics["disc_ceiling"] + 0.1)
