@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference.artifact import PARAMETERS, Artifact
-from vitalwire_edge.inference.features import SHAPE_FEATURES, BeatInput
+from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES, BeatInput
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.score import ScoreParameters, Scoring
 from vitalwire_edge.inference.selftest import Runner
@@ -29,7 +29,6 @@ class BeatScore:
     Attributes:
         sample: the beat's R peak.
         score: higher is stranger, in robust units of normal beats; joined from mixture, shape and timing.
-        expected_uv: (WINDOW,) the beat that was expected, in microvolts, to draw over the observed one.
         shape, timing: the autoencoder's surprise, in the same units; amplitude: deviation of the QRS amplitude from
             the patient's own, in standard deviations.
 
@@ -37,7 +36,6 @@ class BeatScore:
 
     sample: int
     score: float
-    expected_uv: NDArray[np.float32]
     shape: float
     timing: float
     amplitude: float
@@ -83,11 +81,24 @@ class BeatScorer:
         return BeatScore(
             sample=beat.sample,
             score=float(views.score[0]),
-            expected_uv=(outputs[0][0] * np.float32(beat.scale_uv)).astype(np.float32),
             shape=float(views.shape[0]),
             timing=float(views.timing[0]),
             amplitude=float(views.amplitude[0]),
         )
+
+    def expected_uv(self, beat: BeatInput) -> NDArray[np.float32]:
+        """The beat (WINDOW,) in microvolts that the model expects of this patient, to draw over the observed one.
+
+        What it makes of the patient's reference beat at an ordinary rhythm: of the strange beat itself the network,
+        which learned normal beats only, would make nothing that anybody should look at.
+        """
+        own = beat.reference[None]
+        ordinary = np.zeros((1, RHYTHM_FEATURES), np.float32)
+        outputs = self._runner(
+            [np.ascontiguousarray(own.clip(-CLIP, CLIP)), np.ascontiguousarray(own), ordinary]
+        )
+        expected: NDArray[np.float32] = (outputs[0][0] * np.float32(beat.scale_uv)).astype(np.float32)
+        return expected
 
 
 def network_inputs(

@@ -12,7 +12,9 @@ from math import isfinite
 from typing import Final, Literal
 from uuid import uuid4
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.clock.gateway_clock import GatewayClock
@@ -239,6 +241,15 @@ class BeatScoring:
         if alert is not None or mono_ns - self._kept_ns >= _KEEP_EVERY_NS:
             self.keep()
 
+    def _expected(self, loaded: Loaded[BeatScorer], beat: BeatInput) -> NDArray[np.float32]:
+        """The beat to draw over the observed one; the patient's reference where the model fails to say."""
+        try:
+            expected = loaded.model.expected_uv(beat)
+        except Exception as error:  # noqa: BLE001 - as in `_score`
+            self._failed(error)
+            expected = beat.reference * np.float32(beat.scale_uv)
+        return expected
+
     def _failed(self, error: Exception) -> None:
         """Count every failure, tell the first of each model."""
         self.counts["score_failures"] += 1
@@ -302,7 +313,7 @@ class BeatScoring:
             rate_hz=ANALYSIS_HZ,
             r_index=BEFORE,
             observed_uv=tuple(round(float(v) * beat.scale_uv) for v in beat.beat),
-            expected_uv=tuple(round(float(v)) for v in score.expected_uv),
+            expected_uv=tuple(round(float(v)) for v in self._expected(loaded, beat)),
             score=round(score.score, 3),
             threshold=round(alert.threshold, 3),
             shape=round(score.shape, 3),

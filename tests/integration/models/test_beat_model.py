@@ -78,7 +78,15 @@ def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact,
     ]
     scored = [scorer.score(beat) for beat in beats]
     assert roc_auc_score(patient.label[chosen] == "V", [s.score for s in scored]) > 0.99
-    assert all(np.isfinite(s.expected_uv).all() and s.expected_uv.shape == (200,) for s in scored)
+    for beat in beats[::40]:
+        expected = scorer.expected_uv(beat)
+        assert expected.shape == (200,)
+        # An ordinary beat of this patient, smooth, and not a copy of the reference.
+        assert np.corrcoef(expected, beat.reference)[0, 1] > 0.97
+        assert (
+            np.abs(np.diff(expected, 2)).max()
+            < 1.5 * np.abs(np.diff(beat.reference * beat.scale_uv, 2)).max()
+        )
     assert scorer.score(None) is None
     assert scorer.score(beats[0], analysable=False) is None
     broken = beats[0].beat.copy()
