@@ -13,7 +13,7 @@ from gateway_parts import GATEWAY, KEY, SITE, CloudDouble, free_port, wait_for
 
 from vitalwire_cloud.broker import EmbeddedBroker
 from vitalwire_edge.agent import Agent
-from vitalwire_edge.config import ClockConfig, EdgeConfig, MqttConfig, SourcesConfig, SpoolConfig, TcpConfig
+from vitalwire_edge.config import ClockConfig, EdgeConfig, MqttConfig, SourcesConfig, SpoolConfig
 from vitalwire_edge.inference import container
 from vitalwire_edge.inference.artifact import MANIFEST, SELF_TEST, SIGNATURE, Manifest, pack, sha256
 from vitalwire_edge.inference.container import ContainerError
@@ -21,6 +21,7 @@ from vitalwire_edge.inference.keys import Root
 from vitalwire_edge.inference.selftest import pack_vectors, unpack_vectors
 from vitalwire_edge.ota.config import OtaConfig, ProbationConfig
 from vitalwire_edge.ota.gateway import shipped_folder
+from vitalwire_edge.sources.config import TcpConfig
 from vitalwire_sim.demo.witness import Witness
 
 SECONDS = 22
