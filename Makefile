@@ -29,7 +29,13 @@ demo: $(or $(wildcard $(DEVELOPER)),$(RUNTIME)) ## Run everything on this machin
 
 test: $(DEVELOPER) ## Install the servers that tests need and run all tests
 	@scripts/servers.sh
-	@$(VENV)/bin/python -m pytest -n 4 $(ARGS)
+ifeq ($(ARGS),)
+	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal --ignore tests/integration/demo
+	@# Whole demos want the machine for themselves: they train a model beside the stream.
+	@$(VENV)/bin/python -m pytest tests/integration/demo
+else
+	@$(VENV)/bin/python -m pytest $(ARGS)
+endif
 
 check: $(DEVELOPER) ## Lint, types and import rules
 	@$(VENV)/bin/ruff check .
