@@ -59,6 +59,7 @@ class BrokerLink:
         self._subscribing: int | None = None
         self._connection = 0
         self._problem = "not connected yet"
+        self._denied = False
         self._refused: str | None = None
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, protocol=paho.MQTTv5, manual_ack=True
@@ -161,7 +162,7 @@ class BrokerLink:
     ) -> None:
         self._connection += 1
         if reason.is_failure:
-            self._problem = f"refused: {reason}"
+            self._problem, self._denied = f"refused: {reason}", True
             log.error("broker_refused", broker=self._address, reason=str(reason))
             return
         options = SubscribeOptions(qos=_QOS)
@@ -174,16 +175,17 @@ class BrokerLink:
             return
         refused = [f for f, reason in zip(self._filters, reasons, strict=False) if reason.is_failure]
         if refused:
-            self._problem = f"subscription refused: {', '.join(refused)}"
+            self._problem, self._denied = f"subscription refused: {', '.join(refused)}", True
             log.error("broker_refused_subscription", broker=self._address, filters=refused)
             return
+        self._denied = False
         self._connected.set()
         metrics.CONNECTED.set(1)
         log.info("broker_connected", broker=self._address)
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._spread_reconnects()
-        self._problem = "no answer"
+        self._problem, self._denied = "no answer", False
         log.warning("broker_unreachable", broker=self._address)
 
     def _on_disconnect(
@@ -197,7 +199,9 @@ class BrokerLink:
         self._connected.clear()
         metrics.CONNECTED.set(0)
         self._spread_reconnects()
-        self._problem = f"connection lost: {reason}"
+        if not self._denied:
+            # A broker that refuses also hangs up; why it refused is what helps.
+            self._problem = f"connection lost: {reason}"
         if not self._stopping.is_set():
             log.warning("broker_lost", broker=self._address, reason=str(reason))
 

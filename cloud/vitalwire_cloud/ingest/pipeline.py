@@ -24,7 +24,16 @@ from vitalwire_cloud.store.interface import (
     StoreUnavailableError,
     WriteResult,
 )
-from vitalwire_edge.wire.messages import DeviceBirth, Flag, GatewayBirth, GatewayDeath, WaveBlock
+from vitalwire_edge.wire.messages import (
+    AlarmMessage,
+    DeviceBirth,
+    Flag,
+    GatewayBirth,
+    GatewayDeath,
+    WaveBlock,
+    encode_data,
+    encode_json,
+)
 from vitalwire_edge.wire.topics import Topic, TopicError, parse
 
 log = structlog.get_logger()
@@ -277,7 +286,7 @@ class Pipeline:
             site = self._sites[item.gateway]
             refused = Quarantined(
                 str(Topic(site, item.gateway, item.device, item.stream)),
-                b"",
+                _payload(item),
                 reason,
                 item.received_ns,
                 item.series,
@@ -301,7 +310,12 @@ class Pipeline:
             except StoreError as error:
                 log.warning("birth_refused_by_store", device=topic.device, error=str(error))
                 self._store.write(
-                    [], [Quarantined(str(topic), b"", f"refused by the store: {error}", time.time_ns())]
+                    [],
+                    [
+                        Quarantined(
+                            str(topic), encode_json(message), f"refused by the store: {error}", time.time_ns()
+                        )
+                    ],
                 )
             else:
                 self._devices.add((topic.gateway, topic.device))
@@ -359,6 +373,12 @@ class Pipeline:
                 log.info("gateway_gone", gateway=topic.gateway, expected=message.expected)
             case _:
                 return
+
+
+def _payload(item: Item) -> bytes:
+    """A message as its gateway sent it, so that what is set aside can be replayed."""
+    message = item.message
+    return encode_json(message) if isinstance(message, AlarmMessage) else encode_data(message)
 
 
 def _observe_latency(item: Item, now_ns: int) -> None:

@@ -17,7 +17,14 @@ from vitalwire_cloud.live import LiveHub, WaveEvent
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.store.reading import FILE_NAME
-from vitalwire_edge.wire.messages import ClockState, DeviceBirth, GatewayBirth, encode_data, encode_json
+from vitalwire_edge.wire.messages import (
+    ClockState,
+    DeviceBirth,
+    GatewayBirth,
+    decode_data,
+    encode_data,
+    encode_json,
+)
 
 HEAD = "v1/ward-3/gw-1"
 
@@ -114,6 +121,7 @@ def test_one_message_the_store_refuses_is_set_aside_and_its_neighbours_are_store
     assert {(a.stream, a.messages) for a in store.audit()} == {("ecg", 2), ("vitals", 1)}
     assert sorted(q.seq for q in store.quarantine(9)) == [0, 1]
     assert all("refused by the store" in q.reason for q in store.quarantine(9))
+    assert all(decode_data(q.payload).seq == q.seq for q in store.quarantine(9))
     assert {c.stream: c.low_water for c in store.committed("gw-1", "s-1")} == {"ecg": 3, "vitals": 2}
     assert len([e for e in hub.events if isinstance(e, WaveEvent)]) == 2
     assert pipeline.failure() is None
