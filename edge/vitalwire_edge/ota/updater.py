@@ -36,6 +36,10 @@ log = structlog.get_logger()
 _QUEUED: Final = 64
 _TURN_S: Final = 0.25
 _WATCH_S: Final = 1.0
+_REPEAT_FIRST_S: Final = 5.0
+_REPEAT_MAX_S: Final = 300.0
+"""What was said of models is said again after 5 s, 10 s, and so on up to every 5 minutes."""
+
 _MAX_FETCHES: Final = 3
 _SPARE_BYTES: Final = 16 * 1024 * 1024
 """Disk that an update leaves free beside the file it fetches and the copy it keeps."""
@@ -67,6 +71,8 @@ class Updater:
         self._ask_s = 0.0
         self._pause_s = config.retry_first_s
         self._watch_s = 0.0
+        self._repeat_s = float("inf")
+        self._repeat_pause_s = _REPEAT_FIRST_S
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     def start(self) -> None:
@@ -146,6 +152,11 @@ class Updater:
         if now >= self._watch_s:
             self._watch_s = now + _WATCH_S
             self._say(*self._keeper.watch())
+        if now >= self._repeat_s:
+            # The cloud may have been away when it was said, and no broker has to have kept it.
+            pause_s = min(2 * self._repeat_pause_s, _REPEAT_MAX_S)
+            self._say(*self._keeper.refusals(), self._keeper.report())
+            self._repeat_s, self._repeat_pause_s = now + pause_s, pause_s
         if self._download is not None and now >= self._ask_s:
             self._ask(again=True)
 
@@ -233,4 +244,5 @@ class Updater:
         with self._saying:
             for report in said:
                 self._reports[report.sha256] = report
+        self._repeat_s, self._repeat_pause_s = time.monotonic() + _REPEAT_FIRST_S, _REPEAT_FIRST_S
         self._wake()

@@ -6,6 +6,7 @@ import time
 import pytest
 from model_gateway import Gateway, Workshop, blind_offer, chunk
 
+from vitalwire_edge.ota import updater as updater_module
 from vitalwire_edge.ota.updater import Updater
 from vitalwire_edge.wire.models import (
     CHUNK_BYTES,
@@ -214,3 +215,15 @@ def test_probation_ends_by_itself(line, workshop):
     assert line.serve(good).state == "candidate"
     line.gateway.beats(50)
     assert line.hear(ModelReport).state == "running"
+
+
+def test_what_was_said_while_the_cloud_was_away_is_said_again_ever_less_often(line, monkeypatch):
+    monkeypatch.setattr(updater_module, "_REPEAT_FIRST_S", 0.3)
+    line.updater.connected()
+    said = [time.monotonic()]
+    for _ in range(4):
+        report = line.hear(ModelReport)
+        assert (report.state, report.version) == ("running", 1)
+        said.append(time.monotonic())
+    # At once, then 0.3, 0.6 and 1.2 s later.
+    assert said[4] - said[3] > said[3] - said[2] > 0.2
