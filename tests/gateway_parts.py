@@ -110,6 +110,7 @@ class Cable:
         self._moments: tuple[float, float] | None = None
         self._stop = threading.Event()
         self._peers: dict[socket.socket, socket.socket] = {}
+        self._near: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -138,6 +139,7 @@ class Cable:
             if not self._whole.is_set():
                 for end in list(self._peers):
                     self._drop(end)
+            self._tick()
             for key, _ in self._selector.select(0.02):
                 end = key.fileobj
                 assert isinstance(end, socket.socket)
@@ -150,6 +152,9 @@ class Cable:
         self._listener.close()
         self._selector.close()
 
+    def _tick(self) -> None:
+        """Called in every round of the relay."""
+
     def _accept(self) -> None:
         near, _ = self._listener.accept()
         if not self._whole.is_set():
@@ -160,6 +165,7 @@ class Cable:
         except OSError:
             near.close()
             return
+        self._near.add(near)
         for one, other in ((near, far), (far, near)):
             self._peers[one] = other
             self._selector.register(one, selectors.EVENT_READ)
@@ -179,6 +185,7 @@ class Cable:
             return
         self._peers.pop(other, None)
         for part in (end, other):
+            self._near.discard(part)
             self._selector.unregister(part)
             part.close()
 

@@ -1,36 +1,29 @@
 """A whole site of real processes on this machine, with every handle that a storm needs."""
 
 import contextlib
-import json
-import os
 import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import paho.mqtt.client as paho
-from gateway_parts import FS_HZ, Cable, WearableSocket, ecg, free_port
+from gateway_parts import free_port
+from hearts import Heart
+from memory_watch import MemoryWatch
 from paho.mqtt.enums import CallbackAPIVersion
-
-from vitalwire_edge.wire.codes import Code
-from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Payload, Status, Wave, WaveChannel
+from shuffled_cable import ShuffledCable
+from warm_process import Process, WarmProcess
 
 SITE = "ward"
 GATEWAY = "gw1"
-COMMAND = [sys.executable, "-m", "vitalwire_edge"]
-WAVE_S = 0.2
-WAVE_SAMPLES = 50
-_STATUS_EVERY = 5
-_BATTERY_PERCENT = 3
 
 
 class StormError(AssertionError):
@@ -44,124 +37,6 @@ def until(condition: Callable[[], object], what: str, timeout_s: float) -> None:
         if time.monotonic() > end:
             raise StormError(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(0.05)
-
-
-class Process:
-    """One server or `vitalwire` process that is killed and started again."""
-
-    def __init__(self, name: str, command: list[str], folder: Path) -> None:
-        self._command = command
-        self._log = folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, or start it again."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
-
-    @property
-    def running(self) -> bool:
-        """Whether it is there."""
-        return self._process is not None and self._process.poll() is None
-
-    def signal(self, number: signal.Signals) -> None:
-        """Signal it if it is there."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """As a power cut."""
-        self.signal(signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait()
-
-    def stop(self, timeout_s: float = 30.0) -> int:
-        """End it in good order; its exit code."""
-        self.signal(signal.SIGTERM)
-        assert self._process is not None
-        return self._process.wait(timeout_s)
-
-    def said(self, lines: int = 15) -> str:
-        """The end of its log."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
-
-
-class Heart(threading.Thread):
-    """A wearable: its counter alone determines its samples; they are kept while nobody listens, and then sent at once.
-
-    `handed` counts the samples that a socket of the gateway's machine took.
-    """
-
-    def __init__(self, name: str, port: int) -> None:
-        super().__init__(name=name, daemon=True)
-        self._port = port
-        self._hello = Hello(name, 1, (WaveChannel(Code.ECG_UNSPECIFIED, FS_HZ * 1000, 2.5),))
-        self._sample = 0
-        self._sequence = 0
-        self._kept: list[tuple[int, Payload]] = []
-        self._socket: WearableSocket | None = None
-        self._ending = threading.Event()
-        self._mute_until = 0.0
-        self.handed = 0
-
-    def mute(self, seconds: float) -> None:
-        """Send nothing for a while, then everything at once."""
-        self._mute_until = time.monotonic() + seconds
-
-    def end(self) -> None:
-        """Send the rest and a goodbye."""
-        self._ending.set()
-        self.join(30)
-
-    def run(self) -> None:
-        """Beat."""
-        beat_s = time.monotonic()
-        blocks = 0
-        while not self._ending.is_set():
-            self._keep(Wave(0, self._sample, ecg(self._sample, WAVE_SAMPLES)))
-            self._sample += WAVE_SAMPLES
-            if blocks % _STATUS_EVERY == 0:
-                self._keep(Status(_BATTERY_PERCENT, -60, 0))
-            blocks += 1
-            self._send()
-            beat_s += WAVE_S
-            self._ending.wait(max(0.0, beat_s - time.monotonic()))
-        self._mute_until = 0.0
-        self._keep(Goodbye())
-        with contextlib.suppress(StormError):
-            until(self._send, "the goodbye", 20)
-        if self._socket is not None:
-            self._socket.close()
-
-    def _keep(self, payload: Payload) -> None:
-        self._kept.append((self._sample * 1_000_000 // FS_HZ, payload))
-
-    def _say(self, clock_us: int, payload: Payload) -> None:
-        """Frames are numbered as they are sent, as firmware does."""
-        assert self._socket is not None
-        self._socket.send(Frame(self._sequence, clock_us, payload))
-        self._sequence += 1
-
-    def _send(self) -> bool:
-        if time.monotonic() < self._mute_until:
-            return False
-        try:
-            if self._socket is None:
-                self._socket = WearableSocket(("127.0.0.1", self._port))
-                self._say(self._sample * 1_000_000 // FS_HZ, self._hello)
-            while self._kept:
-                _, payload = self._kept[0]
-                self._say(*self._kept[0])
-                self._kept.pop(0)
-                if isinstance(payload, Wave):
-                    self.handed += payload.samples.size
-        except OSError:
-            if self._socket is not None:
-                self._socket.close()
-            self._socket = None
-            return False
-        return True
 
 
 class Echo:
@@ -193,50 +68,35 @@ class Echo:
 
 
 class Site:
-    """Broker, cloud, one gateway behind a cable, and wearables."""
+    """Broker, cloud, a gateway behind a cable, and wearables; a second gateway of that name if a storm brings it."""
 
-    def __init__(self, folder: Path, broker: str, wearables: int = 3) -> None:
+    def __init__(self, folder: Path, broker: str, *, wearables: int = 3, seed: int = 0) -> None:
         self.folder = folder
         self.data = folder / "cloud"
-        self.counters = folder / "counters.json"
         (folder / "keys").mkdir(parents=True)
-        key = folder / "keys" / f"{GATEWAY}.key"
-        key.write_text("ab" * 32)
-        broker_port, self._web = free_port(), free_port()
-        self.broker = Process("broker", _broker(broker, broker_port, folder), folder)
-        self.cloud = Process(
+        self._key = folder / "keys" / f"{GATEWAY}.key"
+        self._key.write_text("ab" * 32)
+        self._broker_port, self._web = free_port(), free_port()
+        self.broker = _broker(broker, self._broker_port, folder)
+        self.cloud = WarmProcess(
             "cloud",
             [
-                *COMMAND, "cloud", "run", "--broker", f"127.0.0.1:{broker_port}", "--data-dir", str(self.data),
+                "cloud", "run", "--broker", f"127.0.0.1:{self._broker_port}", "--data-dir", str(self.data),
                 "--web", f"127.0.0.1:{self._web}", "--keys-dir", str(folder / "keys"), "--set", f"site={SITE}",
             ],
             folder,
         )  # fmt: skip
-        self.cable = Cable(broker_port)
-        listen, self._health = free_port(), free_port()
-        settings = {
-            "key_file": str(key),
-            "clock.trust_system": "true",
-            "telemetry.simulated": "true",
-            "mqtt.retry_first_s": "0.1",
-            "mqtt.retry_max_s": "0.5",
-            "mqtt.keepalive_s": "2",
-            "mqtt.resend_after_s": "2",
-        }
-        self.gateway = Process(
-            "gateway",
-            [
-                *COMMAND, "edge", "run", "--site", SITE, "--gateway", GATEWAY,
-                "--broker", f"127.0.0.1:{self.cable.port}", "--listen", f"127.0.0.1:{listen}",
-                "--spool", str(folder / "spool.sqlite"), "--health-port", str(self._health),
-                "--counters", str(self.counters),
-                *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
-            ],
-            folder,
-        )  # fmt: skip
+        self.cable = ShuffledCable(self._broker_port, seed=seed)
+        self.gateway, listen, self._health = self._gateway("gateway")
+        self.twin: WarmProcess | None = None
         self.hearts = [Heart(f"chest-{number}", listen) for number in range(1, wearables + 1)]
-        self._broker_port = broker_port
-        self._processes = (self.broker, self.cloud, self.gateway)
+        self._listen = listen
+        self.watch = MemoryWatch({"gateway": self._health, "cloud": self._web})
+
+    @property
+    def processes(self) -> list[Process]:
+        """Everything that runs, in the order of starting."""
+        return [self.broker, self.cloud, self.gateway, *([] if self.twin is None else [self.twin])]
 
     def __enter__(self) -> Self:
         """Start everything; the hearts beat when this returns."""
@@ -244,7 +104,12 @@ class Site:
         until(lambda: _answers(self._broker_port), "the broker's answer", 20)
         self.cloud.start()
         self.gateway.start()
-        until(lambda: self.ready(self._web) and self.ready(self._health), "the site's readiness", 60)
+        try:
+            until(lambda: self.ready(self._web) and self.ready(self._health), "the site's readiness", 60)
+        except StormError:
+            self._kill()
+            raise
+        self.watch.begin(self.processes)
         self.echo = Echo(self._broker_port)
         for heart in self.hearts:
             heart.start()
@@ -254,8 +119,12 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """End what still runs."""
+        self.watch.end()
         self.echo.close()
-        for process in self._processes:
+        self._kill()
+
+    def _kill(self) -> None:
+        for process in self.processes:
             process.signal(signal.SIGCONT)
             process.kill()
         self.cable.close()
@@ -268,33 +137,51 @@ class Site:
         except OSError:
             return False
 
+    def bring_twin(self) -> None:
+        """A second gateway of the same name and key, with a spool and a wearable of its own. It stays."""
+        if self.twin is None:
+            self.twin, listen, _ = self._gateway("twin")
+            self.twin.start()
+            heart = Heart("twin-1", listen)
+            heart.start()
+            self.hearts.append(heart)
+
+    def crowd(self, count: int, life_s: float) -> None:
+        """So many wearables more, for a while."""
+        first = len(self.hearts) + 1
+        for number in range(first, first + count):
+            heart = Heart(f"crowd-{number}", self._listen, life_s=life_s)
+            heart.start()
+            self.hearts.append(heart)
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of all lives that ended."""
+        return sum(process.cpu_s for process in self.processes)
+
     def settle(self, timeout_s: float = 60.0) -> None:
-        """Let everything arrive: wearables end, the spool empties, everybody stops in good order."""
+        """Let everything arrive: wearables end, the spools empty, everybody stops in good order."""
+        self.cable.shuffling = False
         self.cable.mend()
-        self.cloud.signal(signal.SIGCONT)
-        for process in self._processes:
-            if not process.running:
-                process.start()
+        for process in self.processes:
+            process.signal(signal.SIGCONT)
+            process.free_disk()
+            process.revive()
+        for process in (self.gateway, self.cloud):
+            process.step_clock(0)
         until(lambda: self.ready(self._web) and self.ready(self._health), "the site's recovery", 60)
         for heart in self.hearts:
+            heart.swapping = False
             heart.end()
         try:
             until(lambda: self._spool_rows() == 0, "an empty spool", timeout_s)
         except StormError as error:
-            raise StormError(
-                f"{error}: {self.report()}\n{self.gateway.said()}\n{self.cloud.said()}"
-            ) from error
-        for process in (self.gateway, self.cloud):
+            said = "\n".join(process.said() for process in self.processes)
+            raise StormError(f"{error}: {self._spool_rows()} rows\n{said}") from error
+        for process in reversed(self.processes[1:]):
             if process.stop() != 0:
-                raise StormError(f"a process did not end in good order:\n{process.said()}")
-
-    def report(self) -> dict[str, Any]:
-        """What the gateway says it did since its last start."""
-        try:
-            found: dict[str, Any] = json.loads(self.counters.read_text())
-        except (OSError, ValueError):
-            return {}
-        return found
+                raise StormError(f"{process.name} did not end in good order:\n{process.said()}")
+        self.broker.measure()
 
     def lock_store(self, seconds: float) -> threading.Thread:
         """Keep the store from writing for a while."""
@@ -311,19 +198,44 @@ class Site:
         thread.start()
         return thread
 
+    @property
+    def spools(self) -> list[Path]:
+        """The spools of the gateways."""
+        return [self.folder / f"{name}.sqlite" for name in ("gateway", *(["twin"] if self.twin else []))]
+
+    def _gateway(self, name: str) -> tuple[WarmProcess, int, int]:
+        """A gateway of that spool; its process, where wearables connect, and where probes answer."""
+        listen, health = free_port(), free_port()
+        settings = {
+            "key_file": str(self._key),
+            "clock.trust_system": "true",
+            "telemetry.simulated": "true",
+            "mqtt.retry_first_s": "0.1",
+            "mqtt.retry_max_s": "0.5",
+            "mqtt.keepalive_s": "2",
+            "mqtt.resend_after_s": "2",
+        }
+        command = [
+            "edge", "run", "--site", SITE, "--gateway", GATEWAY,
+            "--broker", f"127.0.0.1:{self.cable.port}", "--listen", f"127.0.0.1:{listen}",
+            "--spool", str(self.folder / f"{name}.sqlite"), "--health-port", str(health),
+            *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
+        ]  # fmt: skip
+        return WarmProcess(name, command, self.folder), listen, health
+
     def _spool_rows(self) -> int:
-        """Rows in the spool, read from the file itself."""
-        connection = sqlite3.connect(f"file:{self.folder / 'spool.sqlite'}?mode=ro", uri=True, timeout=5)
-        try:
-            (rows,) = connection.execute("SELECT count(*) FROM rows").fetchone()
-        finally:
-            connection.close()
-        return int(rows)
+        """Rows in the spools, read from the files themselves."""
+        total = 0
+        for spool in self.spools:
+            with closing(sqlite3.connect(f"file:{spool}?mode=ro", uri=True, timeout=5)) as connection:
+                (rows,) = connection.execute("SELECT count(*) FROM rows").fetchone()
+                total += int(rows)
+        return total
 
 
-def _broker(kind: str, port: int, folder: Path) -> list[str]:
+def _broker(kind: str, port: int, folder: Path) -> Process:
     if kind == "embedded":
-        return [*COMMAND, "broker", "run", "--port", str(port)]
+        return WarmProcess("broker", ["broker", "run", "--port", str(port)], folder)
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     assert program, "mosquitto is not installed: run scripts/servers.sh"
     lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "user root"]
@@ -333,7 +245,7 @@ def _broker(kind: str, port: int, folder: Path) -> list[str]:
         lines += ["persistence true", "autosave_interval 1", f"persistence_location {folder}/"]
     configuration = folder / "mosquitto.conf"
     configuration.write_text("\n".join(lines) + "\n")
-    return [program, "-c", str(configuration)]
+    return Process("broker", [program, "-c", str(configuration)], folder)
 
 
 def _answers(port: int) -> bool:

@@ -1,7 +1,7 @@
 """What goes wrong in one storm: drawn from a seed, the same for the same seed."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -12,43 +12,49 @@ Trouble = Literal[
     "hang cloud",
     "cut link",
     "thin link",
+    "shuffle link",
     "lock store",
+    "fill disk",
     "burst",
+    "crowd",
+    "swap frames",
     "replay",
+    "step gateway clock",
+    "step cloud clock",
+    "twin",
 ]
-TROUBLES: Final[tuple[Trouble, ...]] = (
-    "kill gateway",
-    "kill cloud",
-    "kill broker",
-    "hang cloud",
-    "cut link",
-    "thin link",
-    "lock store",
-    "burst",
-    "replay",
-)
+TROUBLES: Final[tuple[Trouble, ...]] = get_args(Trouble)
 BROKERS: Final = ("embedded", "mosquitto", "mosquitto with persistence")
-SECONDS: Final = 10.0
+SECONDS: Final = 6.0
 _DURATIONS_S: Final[dict[Trouble, tuple[float, float]]] = {
     "kill gateway": (0.1, 1.0),
-    "kill cloud": (0.1, 2.0),
-    "kill broker": (0.1, 2.0),
-    "hang cloud": (0.5, 2.5),
-    "cut link": (0.3, 5.0),
-    "thin link": (3.0, 7.0),
-    "lock store": (0.5, 4.0),
+    "kill cloud": (0.1, 1.5),
+    "kill broker": (0.1, 1.5),
+    "hang cloud": (0.5, 2.0),
+    "cut link": (0.3, 3.0),
+    "thin link": (3.0, 5.0),
+    "shuffle link": (1.0, 3.0),
+    "lock store": (0.5, 3.0),
+    "fill disk": (0.5, 3.0),
     "burst": (1.0, 3.0),
+    "crowd": (0.5, 1.5),
+    "swap frames": (1.0, 4.0),
     "replay": (0.0, 0.0),
+    "step gateway clock": (0.5, 4.0),
+    "step cloud clock": (0.5, 4.0),
+    "twin": (1.5, 3.0),
 }
+_STEPS_S: Final = (-10_800.0, -3600.0, -60.0, -2.0, -0.3, 0.3, 2.0, 60.0, 3600.0, 10_800.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """From `at_s` something is wrong for `seconds`."""
+    """From `at_s` something is wrong for `seconds`; a clock is so far off."""
 
     at_s: float
     seconds: float
     trouble: Trouble
+    step_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +76,6 @@ def weather(seed: int) -> Weather:
     events = []
     for trouble in rng.choice(np.asarray(TROUBLES), size=int(rng.integers(3, 7))):
         low, high = _DURATIONS_S[trouble]
-        events.append(Event(float(rng.uniform(0.5, SECONDS - 1)), float(rng.uniform(low, high)), trouble))
+        begin_s = float(rng.uniform(0.3, SECONDS - 1))
+        events.append(Event(begin_s, float(rng.uniform(low, high)), trouble, float(rng.choice(_STEPS_S))))
     return Weather(seed, str(rng.choice(BROKERS)), tuple(sorted(events, key=lambda event: event.at_s)))
