@@ -83,11 +83,15 @@ class RetentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The alarm desk. `url` is any SQLAlchemy URL; by default an SQLite file in `data_dir`."""
+    """The alarm desk. `url` is any SQLAlchemy URL; by default an SQLite file in `data_dir`.
+
+    A name that two gateways are heard under in turn is an alarm until that has not shown for `gateway_twice_s`.
+    """
 
     url: str | None = None
     gateway_silent_s: Seconds = 15.0
     death_grace_s: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    gateway_twice_s: Seconds = 300.0
     escalate_after_s: Seconds = 120.0
 
 

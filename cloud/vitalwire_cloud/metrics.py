@@ -22,6 +22,9 @@ LATENCY_S: Final = Histogram(
 )
 ALARM_CHANGES: Final = Counter("vitalwire_alarm_transitions", "Changes of alarms", ["event"])
 ESCALATIONS: Final = Counter("vitalwire_alarm_escalations", "High alarms that nobody acknowledged in time")
+GATEWAY_TWICE: Final = Counter(
+    "vitalwire_gateway_twice", "Times a gateway was heard again after another one of its name", ["gateway"]
+)
 DESK_FAILURES: Final = Counter(
     "vitalwire_alarm_desk_failures", "Rounds in which the desk could not keep its alarms"
 )

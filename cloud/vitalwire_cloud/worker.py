@@ -36,6 +36,9 @@ class _Nobody:
     def gateway_gone(self, gateway: str, *, expected: bool) -> None:
         """Not of interest here."""
 
+    def gateway_is(self, gateway: str, *, session: str, boot: str) -> None:
+        """Not of interest here."""
+
     def wake(self) -> None:
         """Not of interest here."""
 

@@ -58,14 +58,14 @@ def play(storm: Weather, folder: Path) -> Outcome:
     settle_s = 0.0
     began_cpu_s = time.process_time()
     site = Site(folder, storm.broker, wearables=_WEARABLES, seed=storm.seed)
-    with site:
-        try:
+    try:
+        with site:
             _rage(site, storm)
             began = time.monotonic()
             site.settle()
             settle_s = time.monotonic() - began
-        except StormError as error:
-            problems.append(str(error))
+    except StormError as error:
+        problems.append(str(error))
     found = judge(site.data, site.spools, site.hearts, storm.count("kill gateway"))
     return Outcome(
         seed=storm.seed,
@@ -182,13 +182,16 @@ def main() -> int:
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     report = Report(f"python tests/fault/storm.py {' '.join(sys.argv[1:])}", len(seeds))
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for done in as_completed([pool.submit(run, seed) for seed in seeds]):
-            outcome = done.result()
-            report.add(outcome)
-            state = "; ".join(outcome.problems) or "held"
-            sys.stdout.write(
-                f"{report.storms}/{len(seeds)} storm {outcome.seed} ({outcome.broker}): {state}\n"
-            )
+        running = {pool.submit(run, seed): seed for seed in seeds}
+        for done in as_completed(running):
+            error = done.exception()
+            if error is not None:
+                report.fail(running[done], repr(error))
+                state = repr(error)
+            else:
+                report.add(done.result())
+                state = "; ".join(done.result().problems) or "held"
+            sys.stdout.write(f"{report.storms}/{len(seeds)} storm {running[done]}: {state}\n")
             sys.stdout.flush()
             if arguments.report is not None:
                 report.write(arguments.report)

@@ -91,6 +91,11 @@ class Report:
             assert dataclasses.is_dataclass(outcome)
             self.not_held.append(dataclasses.asdict(outcome))  # type: ignore[arg-type]
 
+    def fail(self, seed: int, why: str) -> None:
+        """One more that could not even be judged."""
+        self.storms += 1
+        self.not_held.append({"seed": seed, "problems": [why]})
+
     def summary(self) -> dict[str, Any]:
         """Everything so far."""
         return {

@@ -1,6 +1,8 @@
 """A whole site of real processes on this machine, with every handle that a storm needs."""
 
 import contextlib
+import itertools
+import os
 import shutil
 import signal
 import socket
@@ -15,7 +17,6 @@ from types import TracebackType
 from typing import Self
 
 import paho.mqtt.client as paho
-from gateway_parts import free_port
 from hearts import Heart
 from memory_watch import MemoryWatch
 from paho.mqtt.enums import CallbackAPIVersion
@@ -37,6 +38,24 @@ def until(condition: Callable[[], object], what: str, timeout_s: float) -> None:
         if time.monotonic() > end:
             raise StormError(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(0.05)
+
+
+_ports = itertools.count()
+
+
+def own_port() -> int:
+    """A port that nobody listens on, of this process's own share and below those that the system hands out.
+
+    A killed server's port must not be given to some connection before it is started again.
+    """
+    first = 10_000 + os.getpid() % 100 * 200
+    while True:
+        port = first + next(_ports) % 200
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 class Echo:
@@ -76,7 +95,7 @@ class Site:
         (folder / "keys").mkdir(parents=True)
         self._key = folder / "keys" / f"{GATEWAY}.key"
         self._key.write_text("ab" * 32)
-        self._broker_port, self._web = free_port(), free_port()
+        self._broker_port, self._web = own_port(), own_port()
         self.broker = _broker(broker, self._broker_port, folder)
         self.cloud = WarmProcess(
             "cloud",
@@ -205,7 +224,7 @@ class Site:
 
     def _gateway(self, name: str) -> tuple[WarmProcess, int, int]:
         """A gateway of that spool; its process, where wearables connect, and where probes answer."""
-        listen, health = free_port(), free_port()
+        listen, health = own_port(), own_port()
         settings = {
             "key_file": str(self._key),
             "clock.trust_system": "true",

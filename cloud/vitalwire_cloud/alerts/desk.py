@@ -16,6 +16,7 @@ import structlog
 from vitalwire_cloud import metrics
 from vitalwire_cloud.alerts import machine
 from vitalwire_cloud.alerts.alarm import Alarm, Verdict
+from vitalwire_cloud.alerts.identity import IdentityWatch
 from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.alerts.machine import Record, Transition
 from vitalwire_cloud.alerts.silence import SilenceWatch
@@ -26,8 +27,13 @@ from vitalwire_edge.wire.messages import AlarmMessage, Phase
 log = structlog.get_logger()
 
 GATEWAY_SILENT: Final = "gateway_silent"
+GATEWAY_TWICE: Final = "gateway_twice"
 OWN_SESSION: Final = "cloud"
 MAX_LISTED: Final = 1000
+_OWN_TEXTS: Final = {
+    GATEWAY_SILENT: "No data from gateway {gateway}: its patients are not monitored here",
+    GATEWAY_TWICE: "Two gateways go by the name {gateway}: data of both comes late until one has a name of its own",
+}
 _ROUND_S: Final = 0.5
 _BATCH: Final = 200
 
@@ -72,6 +78,7 @@ class AlarmDesk:
             death_grace_s=config.death_grace_s,
             clock=monotonic,
         )
+        self._identity_watch = IdentityWatch(window_s=config.gateway_twice_s, clock=monotonic)
         self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
 
     def start(self) -> None:
@@ -145,6 +152,18 @@ class AlarmDesk:
     def gateway_gone(self, gateway: str, *, expected: bool) -> None:
         """A gateway said goodbye, or the broker lost it."""
         self._silence.gone(gateway, expected=expected)
+
+    def gateway_is(self, gateway: str, *, session: str, boot: str) -> None:
+        """A gateway said which spool and which machine it is."""
+        if self._identity_watch.said(gateway, session, boot):
+            metrics.GATEWAY_TWICE.labels(gateway).inc()
+            log.error(
+                "gateway_twice",
+                gateway=gateway,
+                session=session,
+                boot=boot,
+                fix="two gateways go by this name: give one of them a name and a key of its own",
+            )
 
     def wake(self) -> None:
         """Alarm messages were stored: read them now."""
@@ -222,18 +241,25 @@ class AlarmDesk:
 
     def _watch_gateways(self) -> None:
         silent = self._silence.silent()
+        self._say_own(
+            GATEWAY_SILENT, silent, lambda gateway: gateway not in silent and self._silence.present(gateway)
+        )
+        self._say_own(GATEWAY_TWICE, self._identity_watch.doubled(), self._identity_watch.quiet)
+
+    def _say_own(self, kind: str, lasting_s: dict[str, float], over: Callable[[str], bool]) -> None:
+        """Raise what this service finds about gateways itself, with the seconds it has lasted, and end what is over."""
         done: list[tuple[Record, Transition]] = []
         with self._lock, self._ledger.transaction() as connection:
             held = {
                 record.alarm.gateway: record
                 for record in self._ledger.records(connection, open_only=True)
-                if record.alarm.kind == GATEWAY_SILENT and record.holds
+                if record.alarm.kind == kind and record.holds
             }
             now_ns = self._now_ns()
-            changes = [(g, None, age) for g, age in silent.items() if g not in held]
-            ended = [(g, r, 0.0) for g, r in held.items() if g not in silent and self._silence.present(g)]
+            changes = [(g, None, age) for g, age in lasting_s.items() if g not in held]
+            ended = [(g, r, 0.0) for g, r in held.items() if over(g)]
             for gateway, record, age_s in [*changes, *ended]:
-                stored = _own_message(gateway, record, age_s, now_ns)
+                stored = _own_message(kind, gateway, record, age_s, now_ns)
                 moved, step = machine.apply(record, stored, now_ns)
                 if step is not None:
                     self._ledger.put(connection, moved, step)
@@ -266,8 +292,8 @@ def _qualified(stored: StoredAlarm) -> StoredAlarm:
     return replace(stored, message=msgspec.structs.replace(stored.message, alarm_id=alarm_id))
 
 
-def _own_message(gateway: str, record: Record | None, age_s: float, now_ns: int) -> StoredAlarm:
-    """What this service itself says about a gateway: it fell silent (no `record` yet), or it is back."""
+def _own_message(kind: str, gateway: str, record: Record | None, age_s: float, now_ns: int) -> StoredAlarm:
+    """What this service itself says about a gateway: a condition holds (no `record` yet), or it is over."""
     phase: Phase = "raised" if record is None else "cleared"
     onset_ns = now_ns - round(age_s * 1e9) if record is None else record.alarm.onset_ns
     message = AlarmMessage(
@@ -275,14 +301,14 @@ def _own_message(gateway: str, record: Record | None, age_s: float, now_ns: int)
         # Behind the message before it even where the wall clock was set back in between.
         seq=now_ns if record is None else max(now_ns, record.seq + 1),
         flags=0,
-        alarm_id=f"{gateway}-{GATEWAY_SILENT}-{now_ns}" if record is None else record.alarm.alarm_id,
-        kind=GATEWAY_SILENT,
+        alarm_id=f"{gateway}-{kind}-{now_ns}" if record is None else record.alarm.alarm_id,
+        kind=kind,
         priority="medium",
         category="technical",
         phase=phase,
         onset_ns=onset_ns,
         at_ns=now_ns,
-        text=f"No data from gateway {gateway}: its patients are not monitored here",
-        rule=GATEWAY_SILENT,
+        text=_OWN_TEXTS[kind].format(gateway=gateway),
+        rule=kind,
     )
     return StoredAlarm(0, gateway, "", message, now_ns)

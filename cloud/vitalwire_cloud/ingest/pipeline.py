@@ -30,6 +30,7 @@ from vitalwire_edge.wire.messages import (
     Flag,
     GatewayBirth,
     GatewayDeath,
+    GatewayStatus,
     WaveBlock,
     encode_data,
     encode_json,
@@ -51,6 +52,9 @@ class Watcher(Protocol):
 
     def gateway_gone(self, gateway: str, *, expected: bool) -> None:
         """A gateway said goodbye, or the broker lost it."""
+
+    def gateway_is(self, gateway: str, *, session: str, boot: str) -> None:
+        """A gateway said which spool and which machine it is."""
 
     def wake(self) -> None:
         """Alarm messages were stored."""
@@ -364,6 +368,8 @@ class Pipeline:
 
     def _notice(self, notice: Notice) -> None:
         topic, message = notice.topic, notice.message
+        if isinstance(message, GatewayBirth | GatewayStatus) and not notice.retained:
+            self._watcher.gateway_is(topic.gateway, session=message.session, boot=message.clock.boot)
         match message:
             case GatewayBirth():
                 self._teller.note_all(topic.site, topic.gateway, message.session)

@@ -41,6 +41,7 @@ OF_OTHER_SIGNS: Final = frozenset(
     {
         *("spo2_low", "temperature_high", "temperature_low", "respiration_high", "respiration_low"),
         *("pressure_high", "pressure_low", "news2", "battery_low", "device_silent", "gateway_silent"),
+        "gateway_twice",
     }
 )
 """Alarms that say nothing about a heart beat."""

@@ -262,6 +262,33 @@ def test_silence_is_an_alarm_once_and_ends_with_the_first_word(at_desk):
     assert len(desk.list(open_only=False)) == 2, "a new silence is a new alarm"
 
 
+def test_two_gateways_of_one_name_are_an_alarm_until_that_has_not_shown_for_a_while(at_desk):
+    desk, clock = at_desk.desk, at_desk.clock
+    for second, (session, boot) in enumerate(
+        [("s1", "b1"), ("s1", "b2"), ("s2", "b2"), ("s2", "b2"), ("s1", "b2"), ("s3", "b2")]
+    ):
+        clock.s = second
+        desk.gateway_seen("ward-3", "gw-1")
+        desk.gateway_is("gw-1", session=session, boot=boot)
+        desk._round()
+    assert desk.list() == [], "restarts, a new spool, and one return to an older one are one gateway"
+    clock.s = 6
+    desk.gateway_is("gw-1", session="s1", boot="b2")
+    desk._round()
+    desk._round()
+    (raised,) = desk.list()
+    assert (raised.kind, raised.gateway, raised.priority) == ("gateway_twice", "gw-1", "medium")
+    at_desk.reopen()
+    desk = at_desk.desk
+    desk._round()
+    assert len(desk.list()) == 1, "a restart of the service proves nothing"
+    clock.s = 400
+    desk.gateway_seen("ward-3", "gw-1")
+    desk.gateway_is("gw-1", session="s1", boot="b2")
+    desk._round()
+    assert [alarm.kind for alarm in desk.list()] == []
+
+
 def test_silence_held_over_a_restart_is_neither_raised_twice_nor_ended_by_it(at_desk):
     at_desk.desk.gateway_seen("ward-3", "gw-1")
     at_desk.clock.s = 20

@@ -65,6 +65,9 @@ class Watcher:
     def gateway_gone(self, gateway: str, *, expected: bool) -> None:
         raise AssertionError((gateway, expected))
 
+    def gateway_is(self, gateway: str, *, session: str, boot: str) -> None:
+        assert (gateway, session, boot) == ("gw-1", "s", "b")
+
     def wake(self) -> None:
         raise AssertionError("no alarm was stored")
 

@@ -29,6 +29,7 @@ const TITLES = {
   device_silent: 'No data from device',
   battery_low: 'Battery low',
   gateway_silent: 'Gateway silent',
+  gateway_twice: 'Two gateways of one name',
   beat_anomaly: 'Unusual beat',
 };
 
