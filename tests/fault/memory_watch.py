@@ -4,6 +4,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from typing import Final
 
 from warm_process import Process
@@ -69,7 +70,8 @@ class MemoryWatch:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
                 page = answer.read().decode()
-        except OSError:
+        except (OSError, HTTPException):
+            # It was killed or hangs.
             return
         for metric in QUEUES[name]:
             found = re.search(rf"^{metric} ([0-9.e+]+)$", page, re.MULTILINE)

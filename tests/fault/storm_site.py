@@ -89,19 +89,28 @@ class Echo:
 class Site:
     """Broker, cloud, a gateway behind a cable, and wearables; a second gateway of that name if a storm brings it."""
 
-    def __init__(self, folder: Path, broker: str, *, wearables: int = 3, seed: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: str,
+        *,
+        wearables: int = 3,
+        seed: int = 0,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.data = folder / "cloud"
+        self._settings = settings or {}
         (folder / "keys").mkdir(parents=True)
         self._key = folder / "keys" / f"{GATEWAY}.key"
         self._key.write_text("ab" * 32)
-        self._broker_port, self._web = own_port(), own_port()
+        self._broker_port, self.web_port = own_port(), own_port()
         self.broker = _broker(broker, self._broker_port, folder)
         self.cloud = WarmProcess(
             "cloud",
             [
                 "cloud", "run", "--broker", f"127.0.0.1:{self._broker_port}", "--data-dir", str(self.data),
-                "--web", f"127.0.0.1:{self._web}", "--keys-dir", str(folder / "keys"), "--set", f"site={SITE}",
+                "--web", f"127.0.0.1:{self.web_port}", "--keys-dir", str(folder / "keys"), "--set", f"site={SITE}",
             ],
             folder,
         )  # fmt: skip
@@ -110,7 +119,7 @@ class Site:
         self.twin: WarmProcess | None = None
         self.hearts = [Heart(f"chest-{number}", listen) for number in range(1, wearables + 1)]
         self._listen = listen
-        self.watch = MemoryWatch({"gateway": self._health, "cloud": self._web})
+        self.watch = MemoryWatch({"gateway": self._health, "cloud": self.web_port})
 
     @property
     def processes(self) -> list[Process]:
@@ -124,7 +133,7 @@ class Site:
         self.cloud.start()
         self.gateway.start()
         try:
-            until(lambda: self.ready(self._web) and self.ready(self._health), "the site's readiness", 60)
+            until(lambda: self.ready(self.web_port) and self.ready(self._health), "the site's readiness", 60)
         except StormError:
             self._kill()
             raise
@@ -188,7 +197,7 @@ class Site:
             process.revive()
         for process in (self.gateway, self.cloud):
             process.step_clock(0)
-        until(lambda: self.ready(self._web) and self.ready(self._health), "the site's recovery", 60)
+        until(lambda: self.ready(self.web_port) and self.ready(self._health), "the site's recovery", 60)
         for heart in self.hearts:
             heart.swapping = False
             heart.end()
@@ -233,6 +242,7 @@ class Site:
             "mqtt.retry_max_s": "0.5",
             "mqtt.keepalive_s": "2",
             "mqtt.resend_after_s": "2",
+            **self._settings,
         }
         command = [
             "edge", "run", "--site", SITE, "--gateway", GATEWAY,

@@ -108,6 +108,8 @@ class Pipeline:
         for record in self._store.devices():
             self._sites[record.gateway] = record.site
             self._devices.add((record.gateway, record.device))
+        # Asked for, not told: while a batch waits for the store nothing is taken, and just then it fills.
+        metrics.QUEUE.set_function(self._link.queue.qsize)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
@@ -165,7 +167,6 @@ class Pipeline:
                 batch.append(self._link.queue.get(timeout=max(until - time.monotonic(), 0)))
             except queue.Empty:
                 break
-        metrics.QUEUE.set(self._link.queue.qsize())
         return batch
 
     def _process(self, batch: list[Delivery]) -> bool:
