@@ -22,6 +22,7 @@ from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
 from vitalwire_edge.signal import chain
+from vitalwire_edge.software.gateway import GatewaySoftware
 from vitalwire_edge.sources.build import build_sources
 from vitalwire_edge.sources.inbox import Inbox, SourceState
 from vitalwire_edge.spool.reader import SpoolReader
@@ -87,6 +88,14 @@ class Agent:
         )
         self.announcer = Announcer(config.announce)
         self.models = GatewayModels(config.models_placed, now=self.clock.now, wake=self._wake_link)
+        self.software = GatewaySoftware(
+            config.software,
+            config.models_placed,
+            now=self.clock.now,
+            wake=self._wake_link,
+            ready=self.ready,
+            healthy=self._healthy,
+        )
         self.baselines = Baselines(config.patient_folder)
         self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
         presence = Presence(
@@ -101,6 +110,7 @@ class Agent:
             clock=self.clock,
             presence=presence,
             models=self.models,
+            software=self.software,
         )
         self.inbox = Inbox()
         self.sources = build_sources(config.sources, self.inbox)
@@ -139,6 +149,7 @@ class Agent:
         self.announcer.start()
         self.baselines.start()
         self.models.start()
+        self.software.start()
         for source in self.sources:
             source.start()
         self.link.start()
@@ -155,7 +166,7 @@ class Agent:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`, then end in order: sources, what is gathered, spool, link."""
         next_second = time.monotonic()
-        while not stop.is_set():
+        while not stop.is_set() and not self.software.restart.is_set():
             self._turn(_TICK_S)
             if time.monotonic() >= next_second:
                 next_second = time.monotonic() + _SECOND_S
@@ -179,12 +190,21 @@ class Agent:
             ("link", self.link.alive()),
             ("announce", self.announcer.alive()),
             ("models", self.models.alive()),
+            ("software", self.software.alive()),
             ("baselines", self.baselines.alive()),
         ):
             if not alive:
                 return f"the {name} thread ended"
         stuck_s = time.monotonic() - self._turned_s
         return f"the agent has been stuck for {stuck_s:.0f} s" if stuck_s > _STUCK_S else None
+
+    def _healthy(self) -> str | None:
+        """None when data comes in, is kept, and leaves: what new software has to show before it is confirmed."""
+        if (problem := self.ready()) is not None:
+            return problem
+        if not self.link.up:
+            return "there is no link to the broker"
+        return None if self.link.counters["committed_received"] else "the cloud confirmed nothing"
 
     def report(self) -> CountersFile:
         """Everything counted so far."""
@@ -196,6 +216,7 @@ class Agent:
             self.announcer.counters,
             self.door.dropped,
             self.models.counters,
+            self.software.counters,
             self.baselines.counters,
             *(wearable.counts() for wearable in list(self.door.wearables.values())),
         )
@@ -224,6 +245,8 @@ class Agent:
             **{
                 f"model_{name}": float(count) for name, count in msgspec.structs.asdict(model.conduct).items()
             },
+            "software_release": float(self.software.state.release),
+            "software_on_probation": float(self.software.state.on_probation),
             "link_up": float(self.link.up),
             "unconfirmed": float(self.link.unconfirmed),
             "clock_synchronised": float(self.clock.synchronised),
@@ -305,6 +328,7 @@ class Agent:
         while time.monotonic() < until and not (self.spool.idle or (self.spool.written and not self.link.up)):
             waiting.wait(0.05)
         self.models.stop()
+        self.software.stop()
         self.link.stop()
         self.baselines.stop()
         unwritten = self.spool.close()

@@ -18,6 +18,7 @@ from vitalwire_edge.process.health import HealthServer
 from vitalwire_edge.process.notify import supervised
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
+from vitalwire_edge.software.gateway import RESTART_EXIT
 from vitalwire_edge.sources.inbox import SourceError
 from vitalwire_edge.spool.rows import SpoolError
 
@@ -115,6 +116,8 @@ def run(
     except (SourceError, SpoolError, OSError) as error:
         typer.echo(f"vitalwire edge: {error}", err=True)
         raise typer.Exit(_FAILED) from error
+    if agent.software.restart.is_set():
+        raise typer.Exit(RESTART_EXIT)
 
 
 def _address(flag: str, section: str, text: str | None) -> dict[str, object]:

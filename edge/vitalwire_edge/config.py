@@ -8,6 +8,7 @@ import msgspec
 from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.software.config import SoftwareConfig
 from vitalwire_edge.sources.config import SourcesConfig, check_sources
 from vitalwire_edge.wire.topics import TopicError, identifier
 
@@ -143,6 +144,7 @@ class EdgeConfig(Section, frozen=True):
     announce: AnnounceConfig = AnnounceConfig()
     scoring: ScoringConfig = ScoringConfig()
     models: OtaConfig = OtaConfig()
+    software: SoftwareConfig = SoftwareConfig()
 
     @property
     def patient_folder(self) -> Path:

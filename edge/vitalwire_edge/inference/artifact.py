@@ -20,7 +20,7 @@ import msgspec
 
 from vitalwire_edge.inference import container
 from vitalwire_edge.inference.container import ContainerError
-from vitalwire_edge.inference.keys import Delegation, Signer, Trust
+from vitalwire_edge.inference.keys import Delegation, Purpose, Signer, Trust
 from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
 from vitalwire_edge.wire.models import MAX_ARTIFACT_BYTES
 
@@ -126,8 +126,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def pack(parts: Mapping[str, bytes], manifest: Manifest, signer: Signer) -> bytes:
-    """The artifact file; the same input gives the same bytes.
+_MODEL_PARTS: Final = frozenset({SELF_TEST, PARAMETERS})
+
+
+def pack(
+    parts: Mapping[str, bytes],
+    manifest: Manifest,
+    signer: Signer,
+    needed: frozenset[str] = _MODEL_PARTS,
+) -> bytes:
+    """The artifact file; the same input gives the same bytes. `needed` are parts that it must have.
 
     `manifest.parts` is taken from `parts`. Raises `ArtifactRefusedError` for what `open_artifact` would refuse for its
     shape, so a bad artifact is found where it is made.
@@ -136,7 +144,7 @@ def pack(parts: Mapping[str, bytes], manifest: Manifest, signer: Signer) -> byte
     manifest = msgspec.structs.replace(manifest, parts=infos)
     manifest_bytes = msgspec.json.encode(manifest, order="deterministic")
     try:
-        _manifest(manifest_bytes)
+        _manifest(manifest_bytes, needed)
         whole = {MANIFEST: manifest_bytes, SIGNATURE: signer.sign(manifest_bytes)}
         data = container.write(whole | {name: parts[name] for name in infos})
     except ContainerError as error:
@@ -160,21 +168,49 @@ def open_artifact(
     the highest that ever ran here. `host` is this machine unless given.
     """
     host = host or Host.here()
+    sealed = unseal(data, trust, now_ns=now_ns, running_version=running_version, max_bytes=max_bytes)
+    _check_arch(sealed.manifest, host.arch)
+    runtime = _runtime(sealed.manifest, host)
+    return Artifact(
+        sealed.manifest, sealed.manifest_sha256, sha256(data), sealed.signed_by, sealed.parts, runtime
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A file that is whole and signed; whether it fits here is another question."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    signed_by: Delegation
+    parts: Mapping[str, bytes]
+
+
+def unseal(
+    data: bytes,
+    trust: Trust,
+    *,
+    now_ns: int | None,
+    running_version: int = 0,
+    max_bytes: int = MAX_ARTIFACT_BYTES,
+    purpose: Purpose = "models",
+    needed: frozenset[str] = _MODEL_PARTS,
+) -> Unsealed:
+    """What is in `data` after every stage that does not ask for the machine, or `ArtifactRefusedError`."""
     if len(data) > max_bytes:
         raise ArtifactRefusedError(
             Refusal.TOO_LARGE, f"{len(data)} bytes: this gateway takes at most {max_bytes}"
         )
-    parts, manifest_bytes, delegation = _proved(data, trust, now_ns)
-    manifest = _manifest(manifest_bytes)
+    parts, manifest_bytes, delegation = _proved(data, trust, now_ns, purpose)
+    manifest = _manifest(manifest_bytes, needed)
     _check_age(manifest, now_ns, running_version)
-    runtime = _runtime(manifest, host)
     _check_size(len(data), manifest)
     _check_hashes(manifest, parts)
     ordered = {name: parts[name] for name in (MANIFEST, SIGNATURE, *sorted(manifest.parts))}
     if container.write(ordered) != data:
         raise ArtifactRefusedError(Refusal.MALFORMED, "the container is not in its one form")
     del ordered[MANIFEST], ordered[SIGNATURE]
-    return Artifact(manifest, sha256(manifest_bytes), sha256(data), delegation, ordered, runtime)
+    return Unsealed(manifest, sha256(manifest_bytes), delegation, ordered)
 
 
 def read_manifest(data: bytes, trust: Trust) -> tuple[Manifest, str]:
@@ -183,7 +219,9 @@ def read_manifest(data: bytes, trust: Trust) -> tuple[Manifest, str]:
     return _manifest(manifest_bytes), sha256(manifest_bytes)
 
 
-def _proved(data: bytes, trust: Trust, now_ns: int | None) -> tuple[dict[str, bytes], bytes, Delegation]:
+def _proved(
+    data: bytes, trust: Trust, now_ns: int | None, purpose: Purpose = "models"
+) -> tuple[dict[str, bytes], bytes, Delegation]:
     """Parts, exact manifest bytes, and who signed them."""
     try:
         parts = container.read(data)
@@ -197,10 +235,10 @@ def _proved(data: bytes, trust: Trust, now_ns: int | None) -> tuple[dict[str, by
         raise ArtifactRefusedError(
             Refusal.TOO_LARGE, f"manifest of {len(manifest)} bytes: at most {_MAX_MANIFEST_BYTES}"
         )
-    return parts, manifest, trust.verify(parts[SIGNATURE], manifest, now_ns)
+    return parts, manifest, trust.verify(parts[SIGNATURE], manifest, now_ns, purpose)
 
 
-def _manifest(data: bytes) -> Manifest:
+def _manifest(data: bytes, needed: frozenset[str] = _MODEL_PARTS) -> Manifest:
     try:
         found = msgspec.json.decode(data, type=_Format).format
         if found != FORMAT:
@@ -210,8 +248,8 @@ def _manifest(data: bytes) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise ArtifactRefusedError(Refusal.MALFORMED, f"the manifest cannot be read: {error}") from error
-    needed = {SELF_TEST, PARAMETERS, manifest.card, *manifest.hardware.variants.values()}
-    missing = sorted(needed - set(manifest.parts))
+    named = {manifest.card, *manifest.hardware.variants.values()}
+    missing = sorted((needed | named) - set(manifest.parts))
     if missing or {MANIFEST, SIGNATURE} & set(manifest.parts):
         raise ArtifactRefusedError(Refusal.MALFORMED, f"the manifest's parts lack {', '.join(missing)}")
     return manifest
@@ -229,12 +267,16 @@ def _check_age(manifest: Manifest, now_ns: int | None, running_version: int) -> 
         )
 
 
+def _check_arch(manifest: Manifest, arch: str) -> None:
+    made_for = manifest.hardware.arch
+    if arch not in made_for:
+        raise ArtifactRefusedError(
+            Refusal.WRONG_HARDWARE, f"made for {', '.join(made_for) or 'nothing'}, this is {arch}"
+        )
+
+
 def _runtime(manifest: Manifest, host: Host) -> str:
     needs = manifest.hardware
-    if host.arch not in needs.arch:
-        raise ArtifactRefusedError(
-            Refusal.WRONG_HARDWARE, f"made for {', '.join(needs.arch) or 'nothing'}, this is {host.arch}"
-        )
     runtime = next((name for name in host.runtimes if name in needs.variants), None)
     if runtime is None:
         raise ArtifactRefusedError(

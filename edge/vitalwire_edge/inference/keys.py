@@ -1,4 +1,4 @@
-"""Who may sign models: a root key that stays offline delegates to a signing key with an end.
+"""Who may sign models and software: a root key that stays offline delegates to a signing key with an end.
 
 A gateway pins root keys (`Trust`). An artifact carries the statement in which a root delegates, so gateways learn of a
 new signing key with the first artifact it signs, and a lost one ends by itself. Ed25519 (RFC 8032) throughout; every
@@ -20,8 +20,14 @@ from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
 
 MAX_SIGNATURE_BYTES: Final = 4096
 
+Purpose = Literal["models", "software"]
+"""What a key may sign: one for models signs no software, and the other way round."""
+
 _DELEGATES: Final = b"vitalwire model delegation 1\0"
-_SIGNS: Final = b"vitalwire model manifest 1\0"
+_SIGNS: Final[dict[Purpose, bytes]] = {
+    "models": b"vitalwire model manifest 1\0",
+    "software": b"vitalwire software manifest 1\0",
+}
 
 _T = TypeVar("_T")
 
@@ -31,10 +37,10 @@ class KeyFileError(ValueError):
 
 
 class Delegation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A root key's statement that `public_key` (hexadecimal) may sign models until `expires_ns` (None: no end)."""
+    """A root key says: `public_key` (hexadecimal) may sign for `purpose` until `expires_ns` (None: no end)."""
 
     format: Literal[1] = 1
-    purpose: Literal["models"] = "models"
+    purpose: Purpose = "models"
     key_id: str
     public_key: str
     root_key_id: str
@@ -112,8 +118,14 @@ class Trust:
         )
         return msgspec.json.format(msgspec.json.encode(_TrustFile(roots=roots)), indent=1) + b"\n"
 
-    def verify(self, signature_json: bytes, manifest: bytes, now_ns: int | None) -> Delegation:
-        """The delegation under which `manifest` (exact bytes) is signed.
+    def verify(
+        self,
+        signature_json: bytes,
+        manifest: bytes,
+        now_ns: int | None,
+        purpose: Purpose = "models",
+    ) -> Delegation:
+        """The delegation for `purpose` under which `manifest` (exact bytes) is signed.
 
         `now_ns` is UTC by a synchronised clock, or None: then nothing expires. Raises `ArtifactRefusedError` with
         `MALFORMED`, `UNKNOWN_KEY`, `WRONG_SIGNATURE` or `EXPIRED`.
@@ -142,8 +154,13 @@ class Trust:
             raise ArtifactRefusedError(
                 Refusal.WRONG_SIGNATURE, f"root key {delegation.root_key_id} did not sign this delegation"
             ) from error
+        if delegation.purpose != purpose:
+            raise ArtifactRefusedError(
+                Refusal.WRONG_SIGNATURE,
+                f"key {delegation.key_id[:16]!r} may sign {delegation.purpose}, not {purpose}",
+            )
         try:
-            signer.verify(by_signer, _SIGNS + manifest)
+            signer.verify(by_signer, _SIGNS[purpose] + manifest)
         except InvalidSignature as error:
             raise ArtifactRefusedError(
                 Refusal.WRONG_SIGNATURE, f"key {delegation.key_id[:16]!r} did not sign this manifest"
@@ -179,7 +196,7 @@ class Signer:
         signature = Signature(
             delegation=self._delegation,
             root_signature=self._root_signature,
-            signature=self._private.sign(_SIGNS + manifest).hex(),
+            signature=self._private.sign(_SIGNS[self.delegation.purpose] + manifest).hex(),
         )
         return msgspec.json.encode(signature)
 
@@ -215,12 +232,13 @@ class Root:
         """What gateways pin to trust this root."""
         return Trust.of((self._private.public_key(),))
 
-    def delegate(self, *, now_ns: int, expires_ns: int | None) -> Signer:
-        """A fresh signing key that may sign models until `expires_ns`."""
+    def delegate(self, *, now_ns: int, expires_ns: int | None, purpose: Purpose = "models") -> Signer:
+        """A fresh signing key that may sign for `purpose` until `expires_ns`."""
         private = Ed25519PrivateKey.generate()
         public = private.public_key()
         delegation = msgspec.json.encode(
             Delegation(
+                purpose=purpose,
                 key_id=key_id(public),
                 public_key=public.public_bytes_raw().hex(),
                 root_key_id=key_id(self._private.public_key()),

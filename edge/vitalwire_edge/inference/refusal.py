@@ -16,6 +16,8 @@ class Refusal(StrEnum):
     HASH_MISMATCH = "hash_mismatch"
     OLDER_VERSION = "older_version"
     WRONG_HARDWARE = "wrong_hardware"
+    UNSATISFIED = "unsatisfied"
+    """Software that needs what is not installed here, or a gateway that cannot change its software."""
     SELF_TEST_OFF = "self_test_off"
     TOO_SLOW = "too_slow"
     NO_ROOM = "no_room"

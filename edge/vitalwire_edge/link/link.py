@@ -38,7 +38,7 @@ from vitalwire_edge.wire.messages import (
     seal,
     unseal,
 )
-from vitalwire_edge.wire.topics import device_topic, gateway_topic
+from vitalwire_edge.wire.topics import GatewayVerb, device_topic, gateway_topic, parse
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Presence:
 
 
 class ModelTraffic(Protocol):
-    """Who keeps the gateway in models; payloads are unsealed. Called on the link's thread, must be quick."""
+    """Who keeps the gateway in models, or software; payloads are unsealed. On the link's thread, must be quick."""
 
     def connected(self) -> None:
         """The link is up: what is at work and what is missing has to be said again."""
@@ -72,6 +72,10 @@ class ModelTraffic(Protocol):
 
     def take(self) -> list[bytes]:
         """What is to be said now; it is gone from there."""
+
+
+_Path = tuple[GatewayVerb | None, GatewayVerb, ModelTraffic | None]
+"""Topic on which somebody hears, topic on which he speaks, and who."""
 
 
 class Link:
@@ -88,8 +92,24 @@ class Link:
         clock: GatewayClock,
         presence: Presence,
         models: ModelTraffic | None = None,
+        software: ModelTraffic | None = None,
+        orders: ModelTraffic | None = None,
     ) -> None:
-        self._models = models
+        """`models`, `software` and `orders` each have topics of their own for what is heard and said."""
+        paths: tuple[_Path, ...] = (
+            ("model", "model-state", models),
+            ("software", "software-state", software),
+            (None, "cmd-done", orders),
+        )
+        self._heard_by: dict[str, ModelTraffic] = {
+            heard: traffic for heard, _, traffic in paths if heard and traffic is not None
+        }
+        self._hears: tuple[GatewayVerb, ...] = (
+            "cmd",
+            "committed",
+            *(heard for heard, _, traffic in paths if heard is not None and traffic is not None),
+        )
+        self._said_by = [(said, traffic) for _, said, traffic in paths if traffic is not None]
         self._config = config
         self._site = site
         self._gateway = gateway
@@ -248,12 +268,10 @@ class Link:
         self.counters["connects"] += 1
         log.info("link_up", broker=f"{self._config.host}:{self._config.port}")
         self._outbox.restart()
-        self._connection.subscribe(
-            [gateway_topic(self._site, self._gateway, verb) for verb in ("cmd", "committed", "model")]
-        )
+        self._connection.subscribe([gateway_topic(self._site, self._gateway, verb) for verb in self._hears])
         self._births()
-        if self._models is not None:
-            self._models.connected()
+        for _, traffic in self._said_by:
+            traffic.connected()
         self._status_ns = 0
 
     def _births(self) -> None:
@@ -288,9 +306,10 @@ class Link:
             topic = gateway_topic(self._site, self._gateway, "status")
             payload = encode_json(self._presence.status())
             self._connection.publish(topic, payload, qos=0, expiry_s=_STATUS_EXPIRY_S)
-        for payload in () if self._models is None else self._models.take():
-            topic = gateway_topic(self._site, self._gateway, "model-state")
-            self._publish_own(topic, seal(self._key, topic, payload))
+        for verb, traffic in self._said_by:
+            topic = gateway_topic(self._site, self._gateway, verb)
+            for payload in traffic.take():
+                self._publish_own(topic, seal(self._key, topic, payload))
         room = self._unacknowledged_max - len(self._unacknowledged)
         for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns):
             topic = device_topic(self._site, self._gateway, outgoing.device, outgoing.stream)
@@ -324,10 +343,9 @@ class Link:
                 self._spool.confirm(committed.streams)
                 self._backlog_from_ns = 0
                 self.counters["committed_received"] += 1
-            elif topic.endswith("/model"):
-                if self._models is not None:
-                    self._models.receive(payload)
-            else:
+            elif (traffic := self._heard_by.get(parse(topic).verb)) is not None:
+                traffic.receive(payload)
+            elif topic.endswith("/cmd"):
                 self._obey(decode_json(payload, Command))
         except MessageError as error:
             self.counters["sealed_rejected"] += 1

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,7 +20,7 @@ from vitalwire_edge.inference.artifact import sha256
 from vitalwire_edge.inference.refusal import Refusal
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.ota.download import Download
-from vitalwire_edge.ota.keeper import ModelKeeper
+from vitalwire_edge.ota.state import OtaState
 from vitalwire_edge.wire.messages import MessageError
 from vitalwire_edge.wire.models import (
     ModelChunk,
@@ -45,15 +45,57 @@ _SPARE_BYTES: Final = 16 * 1024 * 1024
 """Disk that an update leaves free beside the file it fetches and the copy it keeps."""
 
 
+class Keeper(Protocol):
+    """Who decides about what was fetched; `ModelKeeper` says what each is for. Called on the updater's thread."""
+
+    @property
+    def state(self) -> OtaState:
+        """What is on disk."""
+
+    def start(self) -> None:
+        """Put to work what is there."""
+
+    def answer(self, offer: ModelOffer) -> ModelReport | None:
+        """What can be said without fetching."""
+
+    def remember_offer(self, offer: ModelOffer | None) -> None:
+        """What is being fetched."""
+
+    def install(self, data: bytes, offer: ModelOffer) -> ModelReport:
+        """Take what was fetched."""
+
+    def watch(self) -> tuple[ModelReport, ...]:
+        """Look at what is on probation."""
+
+    def refuse(
+        self, offer: ModelOffer, reason: Refusal, detail: str, *, remember: bool = True
+    ) -> ModelReport:
+        """Refuse what was offered."""
+
+    def report(self) -> ModelReport | None:
+        """What is at work."""
+
+    def refusals(self) -> tuple[ModelReport, ...]:
+        """What was refused."""
+
+
 class Updater:
-    """Keeps `keeper` in models. `wake` tells the link that `take` has something; any thread may call either.
+    """Keeps `keeper` in models, or whatever `kind` says; that is also how its counters and log lines begin.
+
+    `wake` tells the link that `take` has something; any thread may call either.
 
     The gateway's topic and seal are the link's business: payloads come in unsealed and go out unsealed.
     """
 
     def __init__(
-        self, config: OtaConfig, keeper: ModelKeeper[Any], *, wake: Callable[[], None] = lambda: None
+        self,
+        config: OtaConfig,
+        keeper: Keeper,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        kind: str = "model",
     ) -> None:
+        self._kind = kind
         self.counters: Counter[str] = Counter()
         self._config = config
         self._keeper = keeper
@@ -73,7 +115,7 @@ class Updater:
         self._watch_s = 0.0
         self._repeat_s = float("inf")
         self._repeat_pause_s = _REPEAT_FIRST_S
-        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=kind, daemon=True)
 
     def start(self) -> None:
         """Put a model to work, then go on with what a restart interrupted."""
@@ -98,7 +140,7 @@ class Updater:
         try:
             self._queue.put_nowait(payload)
         except queue.Full:
-            self.counters["model_messages_dropped"] += 1
+            self.counters[f"{self._kind}_messages_dropped"] += 1
 
     def take(self) -> list[bytes]:
         """Payloads for the gateway's `model-state` topic, to be sealed; they are gone from here."""
@@ -126,11 +168,11 @@ class Updater:
         try:
             work()
         except MessageError as error:
-            self.counters["model_messages_rejected"] += 1
-            log.warning("model_message_rejected", reason=str(error))
+            self.counters[f"{self._kind}_messages_rejected"] += 1
+            log.warning("update_message_rejected", what=self._kind, reason=str(error))
         except Exception as error:
-            self.counters["model_update_errors"] += 1
-            log.exception("model_update_error")
+            self.counters[f"{self._kind}_update_errors"] += 1
+            log.exception("update_error", what=self._kind)
             self._give_up(f"{type(error).__name__}: {error}")
 
     def _give_up(self, why: str) -> None:
@@ -140,7 +182,7 @@ class Updater:
         try:
             self._say(self._keeper.refuse(offer, Refusal.NO_ROOM, why))
         except OSError as error:
-            log.error("model_state_not_written", reason=str(error))  # noqa: TRY400 - the cause is logged already
+            log.error("update_state_not_written", what=self._kind, reason=str(error))  # noqa: TRY400 - the cause is logged already
 
     def _turn(self) -> None:
         if self._connected.is_set():
@@ -165,7 +207,10 @@ class Updater:
         if offer is not None:
             self._download = Download(self._folder, offer)
             log.info(
-                "model_download_resumed", version=offer.version, missing=len(self._download.missing(10**6))
+                "update_download_resumed",
+                what=self._kind,
+                version=offer.version,
+                missing=len(self._download.missing(10**6)),
             )
             self._after_chunk()
 
@@ -175,9 +220,9 @@ class Updater:
                 self._consider(offer)
             case ModelChunk() as chunk:
                 if self._download is None or not self._download.put(chunk):
-                    self.counters["model_chunks_unwanted"] += 1
+                    self.counters[f"{self._kind}_chunks_unwanted"] += 1
                     return
-                self.counters["model_chunks"] += 1
+                self.counters[f"{self._kind}_chunks"] += 1
                 self._asked.discard(chunk.index)
                 self._pause_s = self._config.retry_first_s
                 self._after_chunk()
@@ -193,7 +238,7 @@ class Updater:
         if answer is not None:
             self._say(answer)
             return
-        log.info("model_offered", name=offer.name, version=offer.version, size=offer.size)
+        log.info("update_offered", what=self._kind, name=offer.name, version=offer.version, size=offer.size)
         self._keeper.remember_offer(offer)
         self._download = Download(self._folder, offer)
         self._fetches = 1
@@ -209,7 +254,12 @@ class Updater:
         data = download.read()
         self._asked.clear()
         if sha256(data) != download.offer.sha256 and self._fetches < _MAX_FETCHES:
-            log.warning("model_download_damaged", version=download.offer.version, fetches=self._fetches)
+            log.warning(
+                "update_download_damaged",
+                what=self._kind,
+                version=download.offer.version,
+                fetches=self._fetches,
+            )
             self._fetches += 1
             download.discard()
             self._download = Download(self._folder, download.offer)
@@ -229,7 +279,7 @@ class Updater:
         assert self._download is not None
         if again and self._asked:
             self._pause_s = min(2 * self._pause_s, self._config.retry_max_s)
-            self.counters["model_requests_repeated"] += 1
+            self.counters[f"{self._kind}_requests_repeated"] += 1
         missing = self._download.missing(self._config.window_chunks)
         self._asked = set(missing)
         self._ask_s = time.monotonic() + self._pause_s

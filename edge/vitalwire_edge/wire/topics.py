@@ -9,7 +9,10 @@ from typing import Final, Literal, get_args
 
 from vitalwire_edge.wire import WIRE_VERSION
 
-GatewayVerb = Literal["birth", "death", "status", "cmd", "committed", "model", "model-state"]
+GatewayVerb = Literal[
+    "birth", "death", "status", "cmd", "cmd-done", "committed",
+    "model", "model-state", "software", "software-state",
+]  # fmt: skip
 """`model` goes to the gateway, `model-state` comes from it: one topic for both would echo what a gateway says."""
 
 DeviceVerb = Literal["birth", "death"]
