@@ -1,0 +1,74 @@
+"""HRV terms as the Task Force defines them, beside NeuroKit2, and gaps that stay gaps."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vitalwire_edge.signal.hrv import nn_intervals, spectrum, variability
+
+Floats = NDArray[np.float64]
+
+
+def swinging(seconds: float, seed: int = 1) -> tuple[Floats, Floats]:
+    """Times and intervals that swing by 30 ms at 0.1 Hz and by 20 ms at 0.25 Hz."""
+    rng = np.random.default_rng(seed)
+    times, intervals = [0.0], [0.8]
+    while times[-1] < seconds:
+        swing = 0.03 * np.sin(2 * np.pi * 0.1 * times[-1]) + 0.02 * np.sin(2 * np.pi * 0.25 * times[-1])
+        intervals.append(0.8 + swing + rng.normal(0, 0.001))
+        times.append(times[-1] + intervals[-1])
+    return np.asarray(times[1:]), np.asarray(intervals[1:])
+
+
+def test_only_intervals_between_normal_beats_that_follow_each_other_count() -> None:
+    rr_s = np.array([np.nan, 0.8, 0.5, 1.1, 0.8, np.nan, 0.8])
+    normal = np.array([True, True, False, True, True, True, True])
+    assert nn_intervals(rr_s, normal).tolist() == [False, True, False, False, True, False, True]
+
+
+def test_differences_are_not_taken_across_what_is_left_out() -> None:
+    time_s = np.arange(1, 201, dtype=np.float64)
+    rr_s = np.where(np.arange(200) < 100, 0.8, 1.0)
+    nn = np.ones(200, dtype=np.bool_)
+    nn[100] = False
+    found = variability(time_s, rr_s, nn)
+    assert found.rmssd_ms == pytest.approx(0.0, abs=1e-6)
+    assert found.sdnn_ms == pytest.approx(np.std(rr_s[nn] * 1000, ddof=1))
+
+
+def test_too_few_intervals_have_no_variability() -> None:
+    time_s, rr_s = swinging(30)
+    nn = np.ones(rr_s.size, dtype=np.bool_)
+    assert np.isnan(variability(time_s, rr_s, nn).sdnn_ms)
+    assert np.isnan(spectrum(time_s, rr_s, nn).lf_hf)
+    assert variability(np.empty(0), np.empty(0), np.empty(0, dtype=np.bool_)).count == 0
+
+
+def test_time_domain_terms_are_those_of_neurokit2() -> None:
+    neurokit2: Any = importlib.import_module("neurokit2")
+    time_s, rr_s = swinging(1800)
+    nn = np.ones(rr_s.size, dtype=np.bool_)
+    ours = variability(time_s, rr_s, nn)
+    theirs = neurokit2.hrv_time({"RRI": rr_s * 1000, "RRI_Time": time_s}, sampling_rate=1000)
+    for name, value, tolerance in (
+        ("HRV_MeanNN", ours.mean_nn_ms, 1e-6),
+        ("HRV_SDNN", ours.sdnn_ms, 1e-6),
+        ("HRV_RMSSD", ours.rmssd_ms, 1e-6),
+        ("HRV_pNN50", ours.pnn50_percent, 5e-3),
+        ("HRV_SDNNI5", ours.sdnn_index_ms, 2e-2),
+    ):
+        assert value == pytest.approx(float(theirs[name].iloc[0]), rel=tolerance), name
+
+
+def test_band_powers_are_what_was_put_in_also_around_a_gap() -> None:
+    time_s, rr_s = swinging(300)
+    whole = np.ones(rr_s.size, dtype=np.bool_)
+    holed = whole.copy()
+    holed[100:180] = False
+    for nn, tolerance in ((whole, 0.05), (holed, 0.15)):
+        found = spectrum(time_s, rr_s, nn)
+        assert found.lf_ms2 == pytest.approx(450.0, rel=tolerance)
+        assert found.hf_ms2 == pytest.approx(200.0, rel=tolerance)
