@@ -1,10 +1,10 @@
-"""Damaged frames, messages and artifacts: nothing crashes, nothing impossible is stored, nothing unsigned is opened.
+"""Damaged frames, messages, artifacts, answers of the cloud and Bluetooth values.
 
-Many: python tests/fault/fuzz.py --count 10000000 --jobs 2 --report docs/fuzz.json
+Nothing crashes, nothing impossible is stored, nothing unsigned is opened.
+Many: python tests/fault/fuzz.py --count 10000000 --jobs 2 --report tests/fault/reports/fuzz.json
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import struct
@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -24,11 +23,15 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import fuzz_gateway
 import tiny_model as tiny
+from damage import Tally, damaged
+from provenance import provenance
 
 from vitalwire_cloud.ingest.decoding import Accepted, Notice, read
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Quarantined
+from vitalwire_edge.inference import container
 from vitalwire_edge.inference.artifact import Host, open_artifact, pack
 from vitalwire_edge.inference.keys import Root
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
@@ -65,65 +68,9 @@ NOW_NS: Final = 1_800_000_000 * 10**9
 _FUTURE_NS: Final = 60 * 10**9
 _HALF_HOUR_NS: Final = 1800 * 10**9
 _STORE_EVERY: Final = 2000
-_SHARES: Final = {"frames": 0.55, "messages": 0.40, "artifacts": 0.05}
+_SHARES: Final = {"frames": 0.50, "messages": 0.37, "artifacts": 0.05, "answers": 0.05, "bluetooth": 0.03}
 _HEADER_BYTES: Final = 18
 _MODEL: Final = "5a" * 32
-
-
-@dataclasses.dataclass(slots=True)
-class Tally:
-    """What became of the damaged inputs."""
-
-    tried: Counter[str] = dataclasses.field(default_factory=Counter)
-    outcomes: Counter[str] = dataclasses.field(default_factory=Counter)
-    failures: list[str] = dataclasses.field(default_factory=list)
-
-    def add(self, other: "Tally") -> None:
-        """Sum up."""
-        self.tried += other.tried
-        self.outcomes += other.outcomes
-        self.failures += other.failures
-
-
-def damaged(rng: np.random.Generator, corpus: list[bytes]) -> bytes:
-    """A valid input with one to four changes: bits, bytes, extreme numbers, cuts, insertions, two spliced."""
-    data = bytearray(corpus[int(rng.integers(len(corpus)))])
-    for _ in range(int(rng.integers(1, 5))):
-        if not data:
-            break
-        at = int(rng.integers(len(data)))
-        match int(rng.integers(8)):
-            case 0:
-                data[at] ^= 1 << int(rng.integers(8))
-            case 1:
-                data[at] = int(rng.integers(256))
-            case 2:
-                data[at : at + 8] = _EXTREMES[int(rng.integers(len(_EXTREMES)))]
-            case 3:
-                del data[at:]
-            case 4:
-                del data[at : at + int(rng.integers(1, 9))]
-            case 5:
-                data[at:at] = rng.bytes(int(rng.integers(1, 9)))
-            case 6:
-                other = corpus[int(rng.integers(len(corpus)))]
-                data[at:] = other[int(rng.integers(len(other))) :]
-            case 7:
-                data[at : at + 1] = _MARKERS[int(rng.integers(len(_MARKERS)))]
-    return bytes(data)
-
-
-_EXTREMES: Final = tuple(
-    struct.pack(order + code, value)
-    for order in "<>"
-    for code, value in (
-        ("q", 2**63 - 1), ("q", -(2**63)), ("q", -1), ("Q", 2**64 - 1), ("d", math.nan), ("d", math.inf),
-        ("d", -math.inf), ("d", 1e308), ("d", 5e-324), ("f", math.nan), ("f", math.inf), ("f", 3e38),
-    )
-)  # fmt: skip
-_MARKERS: Final = (b"\xc0", b"\xc1", b"\xca\x7f\xc0\x00\x00", b"\xcb\x7f\xf8" + b"\0" * 6, b"\xdf\xff\xff\xff\xff",
-                   b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x90", b"[" * 40, b'{"a":' * 40, b"1e999",
-                   b"\xff\xfe", b"\xa5\x5a", b"\0")  # fmt: skip
 
 
 def frames() -> list[bytes]:
@@ -259,13 +206,18 @@ def _sound_store(store: EmbeddedStore) -> int:
 
 
 def fuzz_artifacts(rng: np.random.Generator, count: int, tally: Tally) -> None:
-    """Damage a signed artifact; whatever is not the signed file itself is refused."""
+    """Damage a signed artifact, or a part of it in a right container; what is not the signed file is refused."""
     root = Root.new()
     signer = root.delegate(now_ns=NOW_NS, expires_ns=NOW_NS + 86_400 * 10**9)
     good = pack(tiny.parts(), tiny.manifest(), signer)
     host = Host("x86_64", ("ai-edge-litert",))
+    parts = container.read(good)
     for _ in range(count):
-        data = damaged(rng, [good])
+        if rng.random() < 0.5:
+            name = list(parts)[int(rng.integers(len(parts)))]
+            data = container.write({**parts, name: damaged(rng, [parts[name]])})
+        else:
+            data = damaged(rng, [good])
         try:
             open_artifact(data, root.trust, now_ns=NOW_NS, host=host)
         except ArtifactRefusedError as error:
@@ -283,6 +235,8 @@ def fuzz(seed: int, count: int) -> Tally:
             "frames": fuzz_frames,
             "messages": lambda rng, n, found: fuzz_messages(rng, n, found, Path(scratch) / "store"),
             "artifacts": fuzz_artifacts,
+            "answers": fuzz_gateway.fuzz_answers,
+            "bluetooth": fuzz_gateway.fuzz_bluetooth,
         }
         for place, (name, share) in enumerate(_SHARES.items()):
             rng = np.random.default_rng((seed, place))
@@ -305,25 +259,32 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="JSON to write")
     arguments = parser.parse_args()
     began = time.monotonic()
+    head = provenance(f"python tests/fault/fuzz.py {' '.join(sys.argv[1:])}")
     whole = Tally()
     parts = list(_parts(arguments.count))
+
+    def report() -> str:
+        found = {
+            **head,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "inputs_wanted": arguments.count,
+            "inputs": whole.tried.total(),
+            "tried": dict(whole.tried),
+            "outcomes": dict(sorted(whole.outcomes.items())),
+            "failures": whole.failures,
+        }
+        return json.dumps(found, indent=1) + "\n"
+
     with ProcessPoolExecutor(arguments.jobs) as pool:
         seeds = [arguments.seed * 100_000 + number for number in range(len(parts))]
         for number, tally in enumerate(pool.map(fuzz, seeds, parts), start=1):
             whole.add(tally)
             sys.stderr.write(f"\r{number}/{len(parts)} parts, {len(whole.failures)} failures")
+            if arguments.report is not None:
+                arguments.report.parent.mkdir(parents=True, exist_ok=True)
+                arguments.report.write_text(report())
     sys.stderr.write("\n")
-    report = {
-        "tried": dict(whole.tried),
-        "outcomes": dict(sorted(whole.outcomes.items())),
-        "failures": whole.failures,
-        "seed": arguments.seed,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-    }
-    text = json.dumps(report, indent=1)
-    sys.stdout.write(text + "\n")
-    if arguments.report is not None:
-        arguments.report.write_text(text + "\n")
+    sys.stdout.write(report())
     return 1 if whole.failures else 0
 
 

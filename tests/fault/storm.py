@@ -1,6 +1,7 @@
 """Storms over a whole site: what the gateway took in is stored exactly once, alarms arrive, memory stays bounded.
 
 Many, with a report: python tests/fault/storm.py --seeds 1000 --jobs 4 --report tests/fault/reports/storms.json
+A store that is away for three minutes: python tests/fault/storm.py --store-away-s 180
 """
 
 import argparse
@@ -23,7 +24,7 @@ from hearts import Heart
 from judgement import judge
 from storm_report import Report
 from storm_site import Site, StormError
-from weather import SECONDS, Event, Trouble, Weather, weather
+from weather import BROKERS, SECONDS, Event, Trouble, Weather, weather
 
 _WEARABLES = 3
 _CROWD = 9
@@ -160,10 +161,10 @@ _END: Final[dict[Trouble, Callable[[Site, Event], object]]] = {
 }
 
 
-def run(seed: int) -> Outcome:
-    """Storm `seed` in a folder of its own, which is kept when something did not hold."""
-    folder = Path(tempfile.mkdtemp(prefix=f"storm-{seed}-"))
-    outcome = play(weather(seed), folder / "site")
+def run(storm: Weather) -> Outcome:
+    """Play a storm in a folder of its own, which is kept when something did not hold."""
+    folder = Path(tempfile.mkdtemp(prefix=f"storm-{storm.seed}-"))
+    outcome = play(storm, folder / "site")
     if not outcome.problems:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome
@@ -178,11 +179,16 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=3, help="storms at a time")
     parser.add_argument("--report", type=Path, help="JSON to write")
+    parser.add_argument("--store-away-s", type=float, help="one storm a broker, of a store away for so long")
     arguments = parser.parse_args()
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    report = Report(f"python tests/fault/storm.py {' '.join(sys.argv[1:])}", len(seeds))
+    storms = [weather(seed) for seed in seeds]
+    if arguments.store_away_s is not None:
+        away = (Event(1.0, arguments.store_away_s, "lock store"),)
+        storms = [Weather(number, broker, away) for number, broker in enumerate(BROKERS)]
+    report = Report(f"python tests/fault/storm.py {' '.join(sys.argv[1:])}", len(storms))
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        running = {pool.submit(run, seed): seed for seed in seeds}
+        running = {pool.submit(run, storm): storm.seed for storm in storms}
         for done in as_completed(running):
             error = done.exception()
             if error is not None:
@@ -191,7 +197,7 @@ def main() -> int:
             else:
                 report.add(done.result())
                 state = "; ".join(done.result().problems) or "held"
-            sys.stdout.write(f"{report.storms}/{len(seeds)} storm {running[done]}: {state}\n")
+            sys.stdout.write(f"{report.storms}/{len(storms)} storm {running[done]}: {state}\n")
             sys.stdout.flush()
             if arguments.report is not None:
                 report.write(arguments.report)

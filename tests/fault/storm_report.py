@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import os
-import platform
-import subprocess
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+
+from provenance import provenance
 
 
 class Played(Protocol):
@@ -30,27 +28,6 @@ class Played(Protocol):
     thin_whole_s: float
     cpu_s: float
     problems: tuple[str, ...]
-
-
-def provenance(command: str) -> dict[str, Any]:
-    """Which code ran when, where, and by which command."""
-    root = Path(__file__).parents[2]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "edge", "cloud", "tests/fault"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "command": command,
-        "commit": commit.stdout.strip() + ("" if not changed.stdout.strip() else " and changes"),
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux, Python {platform.python_version()}",
-    }
 
 
 class Report:

@@ -141,8 +141,15 @@ class Trust:
             by_root = bytes.fromhex(signature.root_signature)
             by_signer = bytes.fromhex(signature.signature)
             signer = Ed25519PublicKey.from_public_bytes(bytes.fromhex(delegation.public_key))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ArtifactRefusedError(Refusal.MALFORMED, f"the signature cannot be read: {error}") from error
+        if not (
+            msgspec.json.encode(signature) == signature_json
+            and by_root.hex() == signature.root_signature
+            and by_signer.hex() == signature.signature
+        ):
+            # Files are told apart by their hashes, so nobody may make another file of the same content.
+            raise ArtifactRefusedError(Refusal.MALFORMED, "the signature is not in its one form")
         root = self.roots.get(delegation.root_key_id)
         if root is None:
             raise ArtifactRefusedError(
@@ -276,7 +283,7 @@ def _read(path: Path, kind: type[_T], what: str) -> _T:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise KeyFileError(f"{what} {path}: {error.strerror}") from error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         # The parser's message may quote the content, which may be a secret.
         raise KeyFileError(f"{what} {path} is not a {what} of this program") from None
 

@@ -8,6 +8,7 @@ import structlog
 
 from vitalwire_edge.ota.slot import Conduct
 from vitalwire_edge.process.durable import write_durably
+from vitalwire_edge.wire.messages import UNREADABLE
 from vitalwire_edge.wire.models import ModelOffer
 
 log = structlog.get_logger()
@@ -95,7 +96,7 @@ class StateFile:
             state = msgspec.json.decode(self._path.read_bytes(), type=OtaState)
         except FileNotFoundError:
             return OtaState()
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             aside = self._path.with_suffix(".damaged")
             self._path.replace(aside)
             log.warning(

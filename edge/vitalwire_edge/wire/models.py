@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES, MessageError
+from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES, UNREADABLE, MessageError
 
 CHUNK_BYTES: Final = 60 * 1024
 """Bytes of an artifact in one message; tag, hash, index and seal fit into what remains of 64 KiB."""
@@ -101,7 +101,7 @@ def decode_to_gateway(payload: bytes) -> ToGateway:
     _fits(payload)
     try:
         message: ToGateway = _to_gateway.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not an offer or chunk of a model: {error}") from error
     match message:
         case ModelOffer():
@@ -124,7 +124,7 @@ def decode_from_gateway(payload: bytes) -> FromGateway:
     _fits(payload)
     try:
         message: FromGateway = _from_gateway.decode(payload)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise MessageError(f"not a request or report of a model: {error}") from error
     match message:
         case ModelRequest():

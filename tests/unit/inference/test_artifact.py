@@ -137,6 +137,20 @@ def test_a_signature_that_is_none(signature):
     assert refused(repacked(signature_json=signature)) is Refusal.MALFORMED
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(b'{"format"', b'{ "format"'),
+        lambda text: text[:-1] + b',"signature":' + text.rpartition(b'"signature":')[2],
+        lambda text: text.replace(text[-20:], text[-20:].upper()),
+    ],
+)
+def test_a_signature_has_one_form_so_that_a_model_is_one_file(change):
+    text = container.read(GOOD)["signature.json"]
+    assert change(text) != text
+    assert refused(repacked(signature_json=change(text))) is Refusal.MALFORMED
+
+
 def test_a_huge_signature_is_refused_before_it_is_parsed():
     assert refused(repacked(signature_json=b"[" * 100_000)) is Refusal.TOO_LARGE
 

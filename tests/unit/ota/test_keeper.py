@@ -258,9 +258,10 @@ def test_a_kept_file_that_was_damaged_gives_way_to_the_one_before_then_to_the_sh
     assert gateway.keeper.state.highest_version == 3, "what is older stays refused"
 
 
-def test_a_damaged_state_file_is_set_aside_and_the_shipped_model_runs(gateway, workshop):
+@pytest.mark.parametrize("left", [b"{", b'{"format":"\xff\xfe"}', b'{"x":' + b"[" * 5000, bytes(512)])
+def test_a_damaged_state_file_is_set_aside_and_the_shipped_model_runs(gateway, workshop, left):
     gateway.install(workshop.make(2))
-    (gateway.folder / "state.json").write_bytes(b"{")
+    (gateway.folder / "state.json").write_bytes(left)
     assert gateway.restart().version == 1
     assert (gateway.folder / "state.damaged").exists()
 

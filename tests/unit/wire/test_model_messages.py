@@ -124,6 +124,13 @@ def test_noise_is_a_message_error_and_nothing_else(noise):
             decode(b"\xc1" + noise)
 
 
+def test_text_that_is_none_is_a_message_error():
+    for message, decode in ((OFFER, w.decode_to_gateway), (REPORT, w.decode_from_gateway)):
+        payload = w.encode_model(message)
+        with pytest.raises(m.MessageError):
+            decode(payload.replace(message.name.encode(), b"\xff" * len(message.name)))
+
+
 def test_an_oversized_message_is_refused_before_it_is_read():
     for decode in (w.decode_to_gateway, w.decode_from_gateway):
         with pytest.raises(m.MessageError, match="at most 65536"):
