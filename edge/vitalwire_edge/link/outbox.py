@@ -35,6 +35,8 @@ HISTORY_AFTER_NS: Final = 10_000_000_000
 
 _BATCH: Final = 64
 _SKIPS: Final = 16
+_MOST_DOUBLINGS: Final = 3
+"""While a store is away for long, a metered link does not carry the whole account again and again; alarms go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class _UnderWay:
     stream: Stream
     seq: int
     due_ns: int
+    sent: int
 
 
 class Outbox:
@@ -160,12 +163,12 @@ class Outbox:
 
     def _late(self, now_ns: int) -> Iterator[Outgoing]:
         """What the cloud has not committed in time."""
-        for row_id in [row_id for row_id, item in self._under_way.items() if item.due_ns <= now_ns]:
+        for row_id, item in [(i, item) for i, item in self._under_way.items() if item.due_ns <= now_ns]:
             row = self._reader.by_id(row_id)
             del self._under_way[row_id]
             if row is not None:
                 self.resent += 1
-                yield self._send(row, now_ns)
+                yield self._send(row, now_ns, sent=item.sent)
 
     def _live(self, now_ns: int) -> Iterator[Outgoing]:
         while self.unconfirmed < self._unconfirmed_max:
@@ -199,8 +202,10 @@ class Outbox:
                     self._allowance -= 1
                     yield self._send(row, now_ns, backlog=True)
 
-    def _send(self, row: Row, now_ns: int, *, backlog: bool = False) -> Outgoing:
-        self._under_way[row.id] = _UnderWay(row.device, row.stream, row.seq, now_ns + self._resend_ns)
+    def _send(self, row: Row, now_ns: int, *, backlog: bool = False, sent: int = 0) -> Outgoing:
+        doublings = 0 if row.stream == "alarm" else min(sent, _MOST_DOUBLINGS)
+        due_ns = now_ns + self._resend_ns * 2**doublings
+        self._under_way[row.id] = _UnderWay(row.device, row.stream, row.seq, due_ns, sent + 1)
         return Outgoing(row.device, row.stream, payload_of(row, self._clock, now_ns, backlog=backlog), row.id)
 
 

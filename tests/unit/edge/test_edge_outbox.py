@@ -137,6 +137,19 @@ def test_what_is_not_committed_in_time_goes_again_as_history(world):
     assert world.outbox.resent == 1
 
 
+def test_alarms_go_again_every_time_and_the_rest_ever_more_rarely(world):
+    world.add("alarm")
+    world.add("vitals")
+    world.send()
+    sent = {"alarm": [], "vitals": []}
+    for second in range(1, 201):
+        world.now_ns += NS
+        for outgoing in world.outbox.next(world.now_ns, 100, backlog=True):
+            sent[outgoing.stream].append(second)
+    assert sent["alarm"] == list(range(10, 201, 10))
+    assert sent["vitals"] == [10, 30, 70, 150]
+
+
 def test_a_refused_message_waits_its_time(world):
     world.add("ecg")
     world.send()
