@@ -39,6 +39,7 @@ FRAME_SAMPLES = 50
 NS_PER_S = 1_000_000_000
 _COUNTED_S = 1.5
 """The spool's account of what it took is at most a second old."""
+_LOADED_S = 60.0
 
 
 class Bed:
@@ -97,6 +98,7 @@ def full_path(beds: list[Bed], folder: Path) -> tuple[float, dict[str, int]]:
     )
     agent = Agent(config)
     agent.start()
+    _await_model(agent)
     door = agent.door
     base_ns = time.monotonic_ns()
     for bed in beds:
@@ -113,7 +115,8 @@ def full_path(beds: list[Bed], folder: Path) -> tuple[float, dict[str, int]]:
         time.sleep(0.01)
     used = time.process_time() - began
     time.sleep(_COUNTED_S)
-    counted = {name: device.accepted for name, device in agent.report().devices.items()}
+    report = agent.report()
+    counted = {name: device.accepted for name, device in report.devices.items()}
     agent.link.stop()
     agent.spool.close()
     agent.announcer.stop()
@@ -121,7 +124,18 @@ def full_path(beds: list[Bed], folder: Path) -> tuple[float, dict[str, int]]:
     for accepted in counted.values():
         for stream, count in accepted.items():
             sums[stream] = sums.get(stream, 0) + count
+    for name in ("beats_scored", "beats_abstained", "beats_missed"):
+        sums[name] = report.counters.get(name, 0)
     return used, sums
+
+
+def _await_model(agent: Agent) -> None:
+    """The models' thread loads while the first beats pass; here nothing may pass before."""
+    until = time.monotonic() + _LOADED_S
+    while agent.models.slot.loaded is None:
+        if time.monotonic() > until:
+            raise TimeoutError(f"no model scores after {_LOADED_S:g} s: {agent.models.state.problem}")
+        time.sleep(0.01)
 
 
 def json_lines(beds: list[Bed], folder: Path) -> float:

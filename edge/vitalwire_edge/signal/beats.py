@@ -36,9 +36,12 @@ GUARD_BEATS: Final = 600
 """Beats in a row that are not the patient's own before they are believed to have become so: three minutes of
 ventricular tachycardia at 180 a minute do not move the reference, a new bundle branch block at 70 does in nine."""
 
-_ISOELECTRIC: Final = slice(BEFORE - 30, BEFORE - 15)
+_LEVEL_FROM: Final = BEFORE - 30
+_LEVEL_TO: Final = BEFORE - 15
 _MIN_SCALE_UV: Final = 20.0
 _ALIGNMENT: Final = 3
+_WIDTH_BEFORE: Final = 25
+_WIDTH_AFTER: Final = 22
 
 
 def beat_window(ecg_uv: NDArray[np.float32], r_index: int) -> NDArray[np.float32] | None:
@@ -48,10 +51,35 @@ def beat_window(ecg_uv: NDArray[np.float32], r_index: int) -> NDArray[np.float32
     """
     if r_index < BEFORE or r_index + AFTER > ecg_uv.shape[0]:
         return None
-    window = ecg_uv[r_index - BEFORE : r_index + AFTER].astype(np.float32)
-    if not np.isfinite(window).all():
-        return None
-    return window - np.float32(np.median(window[_ISOELECTRIC]))
+    window = np.empty(WINDOW, dtype=np.float32)
+    return window if _cut(ecg_uv[r_index - BEFORE : r_index + AFTER], window) else None
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _cut(ecg_uv: NDArray[np.float32], window: NDArray[np.float32]) -> bool:
+    """Fill ``window`` with the samples less their isoelectric level. False where one of them is missing."""
+    if not np.isfinite(ecg_uv).all():
+        return False
+    window[:] = ecg_uv - _median(ecg_uv[_LEVEL_FROM:_LEVEL_TO])
+    return True
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _median(values: NDArray[np.float32]) -> np.float32:
+    """Return the median of a few values."""
+    ordered = np.sort(values)
+    n = values.size
+    return np.float32(0.5 * (ordered[(n - 1) // 2] + ordered[n // 2]))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def r_amplitude_uv(ecg_uv: NDArray[np.float32], r_index: int) -> float:
+    """Return the signed deflection of ``ecg_uv[r_index]`` from the isoelectric level before the QRS."""
+    r_uv = np.float64(ecg_uv[r_index])
+    before = ecg_uv[max(0, r_index - BEFORE + _LEVEL_FROM) : max(0, r_index - BEFORE + _LEVEL_TO)]
+    if before.size == 0 or not np.isfinite(before).all():
+        return r_uv
+    return r_uv - np.float64(_median(before))
 
 
 def beat_scale_uv(reference: NDArray[np.float32]) -> float:
@@ -94,6 +122,7 @@ def _best_correlation(x: NDArray[np.float64], y: NDArray[np.float64], half: int,
     return float(best)
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def qrs_correlation(ecg_uv: NDArray[np.float32], r_index: int, reference: NDArray[np.float32]) -> float:
     """Correlate the QRS around ``ecg_uv[r_index]`` with the reference's QRS, the best over +-12 ms of misalignment.
 
@@ -101,11 +130,12 @@ def qrs_correlation(ecg_uv: NDArray[np.float32], r_index: int, reference: NDArra
     """
     reach = QRS_HALF + _ALIGNMENT
     if r_index < reach or r_index + reach >= ecg_uv.shape[0]:
-        return float("nan")
+        return np.nan
     x = ecg_uv[r_index - reach : r_index + reach + 1].astype(np.float64)
     if not np.isfinite(x).all():
-        return float("nan")
-    return float(_best_correlation(x, reference[QRS_PART].astype(np.float64), QRS_HALF, _ALIGNMENT))
+        return np.nan
+    own = reference[BEFORE - QRS_HALF : BEFORE + QRS_HALF + 1].astype(np.float64)
+    return float(_best_correlation(x, own, QRS_HALF, _ALIGNMENT))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -140,35 +170,42 @@ def _qrs_extent(x: NDArray[np.float64], middle: int, share: float, plateau: int,
     return int(last - first + 1)
 
 
-def qrs_width_ms(ecg_uv: NDArray[np.float32], r_index: int, *, before: int = 25, after: int = 22) -> float:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def qrs_width_ms(ecg_uv: NDArray[np.float32], r_index: int) -> float:
     """Estimate the QRS width: where the slope stays above an eighth of its maximum, pauses up to 16 ms bridged.
 
     A slope criterion as in Pan & Tompkins (IEEE TBME 32(3), 1985) and Laguna et al. (1994); a screening figure with a
     resolution of 4 ms, not a diagnostic measurement. NaN where samples are missing.
     """
-    if r_index < before or r_index + after >= ecg_uv.shape[0]:
-        return float("nan")
-    x = ecg_uv[r_index - before : r_index + after + 1].astype(np.float64)
+    if r_index < _WIDTH_BEFORE or r_index + _WIDTH_AFTER >= ecg_uv.shape[0]:
+        return np.nan
+    x = ecg_uv[r_index - _WIDTH_BEFORE : r_index + _WIDTH_AFTER + 1].astype(np.float64)
     if not np.isfinite(x).all():
-        return float("nan")
-    return float(_qrs_extent(x, before, 1 / 8, 10, 4)) * 1000.0 / ANALYSIS_HZ
+        return np.nan
+    return float(_qrs_extent(x, _WIDTH_BEFORE, 1 / 8, 10, 4)) * 1000.0 / ANALYSIS_HZ
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _replace_sorted(column: NDArray[np.float32], n: int, old: float, new: float) -> None:
     """Replace one value in the n sorted values of ``column`` (old is NaN: append)."""
-    i = 0
-    if old == old:  # noqa: PLR0124 - the cheapest NaN test
-        while i < n - 1 and column[i] != old:
-            i += 1
-        while i < n - 1:
-            column[i] = column[i + 1]
-            i += 1
-    i = n - 1
+    i = n - 1 if np.isnan(old) else np.searchsorted(column[:n], old)
+    while i < n - 1 and column[i + 1] < new:
+        column[i] = column[i + 1]
+        i += 1
     while i > 0 and column[i - 1] > new:
         column[i] = column[i - 1]
         i -= 1
     column[i] = new
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+def _distance(beat: NDArray[np.float32], middle: NDArray[np.float64]) -> float:
+    """Squared distance; it only serves to rank beats, so its additions may be in any order."""
+    total = 0.0
+    for j in range(beat.size):
+        d = beat[j] - middle[j]
+        total += d * d
+    return total
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -184,29 +221,25 @@ def _update_reference(
     capacity, width = beats.shape
     slot = count % capacity
     n = min(count + 1, capacity)
+    middle = np.empty(width)
     for j in range(width):
         old = beats[slot, j] if count >= capacity else np.nan
         _replace_sorted(ordered[j], n, old, window[j])
-        beats[slot, j] = window[j]
-    distance = np.zeros(n)
-    for j in range(width):
-        middle = 0.5 * (ordered[j, (n - 1) // 2] + ordered[j, n // 2])
-        for i in range(n):
-            d = beats[i, j] - middle
-            distance[i] += d * d
-    order = np.argsort(distance, kind="mergesort")
-    kept = (n + 1) // 2
-    for j in range(width):
-        total = 0.0
-        for i in range(kept):
-            total += beats[order[i], j]
-        mean = total / kept
-        squares = 0.0
-        for i in range(kept):
-            d = beats[order[i], j] - mean
-            squares += d * d
-        beat[j] = mean
-        spread[j] = np.sqrt(squares / kept)
+        middle[j] = 0.5 * (ordered[j, (n - 1) // 2] + ordered[j, n // 2])
+    beats[slot] = window
+    distance = np.empty(n)
+    for i in range(n):
+        distance[i] = _distance(beats[i], middle)
+    kept = np.argsort(distance, kind="mergesort")[: (n + 1) // 2]
+    mean = np.zeros(width)
+    for i in kept:
+        mean += beats[i]
+    mean /= kept.size
+    squares = np.zeros(width)
+    for i in kept:
+        squares += (beats[i] - mean) ** 2
+    beat[:] = mean
+    spread[:] = np.sqrt(squares / kept.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from math import ceil, nan
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.signal import quality as sqi
 from vitalwire_edge.signal.beats import (
     AFTER,
-    BEFORE,
     UNLIKE,
     WIDER,
     Reference,
@@ -19,8 +19,10 @@ from vitalwire_edge.signal.beats import (
     beat_window,
     qrs_correlation,
     qrs_width_ms,
+    r_amplitude_uv,
 )
 from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
+from vitalwire_edge.signal.history import History
 from vitalwire_edge.signal.qrs import QrsBank
 from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank
 from vitalwire_edge.signal.ventricular import WINDOW_S, ventricular_features
@@ -32,7 +34,13 @@ WIDE_MS: Final = 120.0
 SECOND_LAG: Final = 75
 """Analysis samples (300 ms) after a second's end at which it is final: every beat in it has been decided by then."""
 
-_HISTORY: Final = sqi.CONTEXT_S * ANALYSIS_HZ + ANALYSIS_HZ
+_PIECE: Final = ANALYSIS_HZ + 1
+"""Analysis samples of a second of device samples, at most; a longer block is taken second by second."""
+
+_HISTORY: Final = (sqi.CONTEXT_S + 1) * ANALYSIS_HZ + SECOND_LAG + _PIECE
+"""What the oldest second that is not judged yet looks back on, and what came after it."""
+
+_CONTEXT: Final = sqi.CONTEXT_S * ANALYSIS_HZ
 _RECENT_BEATS: Final = 10
 
 
@@ -187,7 +195,7 @@ class EcgChain:
             self._skip_to(first_sample, out)
         if samples_uv.size == 0:
             return out
-        x = np.where(np.isfinite(samples_uv), samples_uv, np.float32(nan)).astype(np.float32)
+        x = _finite(np.ascontiguousarray(samples_uv, dtype=np.float32))
         if lead_off:
             x[:] = nan
             self._mark_lead_off(first_sample, first_sample + x.size)
@@ -201,11 +209,8 @@ class EcgChain:
         index = self._resampler.next_index
         self._qrs.restart(index)
         self._filter = MonitorFilter()
-        # Both histories end at the same place in the arrays; the filtered one lags the raw one by LOOK_AHEAD.
-        self._raw_start = index
-        self._raw = np.empty(0, dtype=np.float32)
-        self._ecg_start = index - LOOK_AHEAD
-        self._ecg = np.empty(0, dtype=np.float32)
+        self._raw = History(_HISTORY, _PIECE, index)
+        self._ecg = History(_HISTORY, _PIECE, index - LOOK_AHEAD)
         self._second = index // ANALYSIS_HZ
         self._lead_off: deque[tuple[int, int]] = deque()
         self._waiting: deque[tuple[int, int]] = deque()
@@ -233,15 +238,21 @@ class EcgChain:
         self._lead_off.append((first, last))
 
     def _feed(self, x: NDArray[np.float32], out: ChainOutput) -> None:
+        second = int(self._fs_hz)
+        for at in range(0, x.size, second):
+            self._feed_piece(x[at : at + second], out)
+
+    def _feed_piece(self, x: NDArray[np.float32], out: ChainOutput) -> None:
         assert self._next_sample is not None
         self._next_sample += x.size
         raw = self._resampler.push(x[None, :])
-        if raw.shape[1] == 0:
+        n = raw.shape[1]
+        if n == 0:
             return
         events = self._qrs.push(raw)
-        self._raw = np.concatenate((self._raw, raw[0]))
-        self._ecg = np.concatenate((self._ecg, self._filter.push(raw[0])))
-        for k in range(int(events.counts[0])):
+        self._raw.extend(n)[:] = raw[0]
+        self._filter.push(raw[0], self._ecg.extend(n))
+        for k in range(events.counts[0]):
             decided = int(events.decided[0, k])
             self._settle(decided, out)
             self._take_beat(
@@ -252,17 +263,7 @@ class EcgChain:
                 float(events.noise_uv[0, k]),
                 out,
             )
-        self._settle(self._raw_start + self._raw.size - 1, out)
-        self._trim()
-
-    def _trim(self) -> None:
-        oldest = (self._second - sqi.CONTEXT_S) * ANALYSIS_HZ
-        drop = min(oldest - self._raw_start, self._raw.size - _HISTORY)
-        if drop >= ANALYSIS_HZ:
-            self._raw = self._raw[drop:].copy()
-            self._raw_start += drop
-            self._ecg = self._ecg[drop:].copy()
-            self._ecg_start += drop
+        self._settle(self._raw.end - 1, out)
 
     def _settle(self, index: int, out: ChainOutput) -> None:
         """Emit the windows and seconds that are final once analysis sample ``index`` is known."""
@@ -282,19 +283,17 @@ class EcgChain:
         sample = round(self._plan.device_sample(position))
         # Of the device's own sample, as annotations give it: so a window that is learned from is the window here.
         index = round(sample * self._plan.up / self._plan.down)
-        known = self._ecg[: decided - LOOK_AHEAD + 1 - self._ecg_start]
-        at = index - self._ecg_start
+        known = self._ecg.until(decided - LOOK_AHEAD + 1)
+        at = index - self._ecg.start
         width = qrs_width_ms(known, at)
         current = self.reference.current
         corr = nan if current is None else qrs_correlation(known, at, current.beat_uv)
-        before = known[max(0, at - 30) : max(0, at - 15)]
-        base = float(np.median(before)) if before.size and np.isfinite(before).all() else 0.0
         ratio = noise / level if level > 0 else 1.0
         out.beats.append(
             Beat(
                 sample=sample,
                 rr_s=rr / ANALYSIS_HZ,
-                amplitude_uv=float(known[at]) - base,
+                amplitude_uv=r_amplitude_uv(known, at),
                 width_ms=width,
                 quality=min(1.0, max(0.0, (1.0 - ratio) / 0.6)),
                 reference_corr=corr,
@@ -307,8 +306,7 @@ class EcgChain:
 
     def _take_window(self, out: ChainOutput) -> None:
         index, sample = self._waiting.popleft()
-        at = index - self._ecg_start
-        window = beat_window(self._ecg[max(0, at - BEFORE) : at + AFTER], min(at, BEFORE))
+        window = beat_window(self._ecg.until(index + AFTER), index - self._ecg.start)
         if window is None:
             return
         out.windows.append(BeatWindow(sample=sample, ecg_uv=window, reference=self.reference.current))
@@ -317,13 +315,14 @@ class EcgChain:
     def _take_second(self, out: ChainOutput) -> None:
         first = self._second * ANALYSIS_HZ
         self._second += 1
-        ecg = _span(self._ecg, first - self._ecg_start, ANALYSIS_HZ)
-        raw = _span(self._raw, first - self._raw_start, ANALYSIS_HZ)
+        ecg = self._ecg.copy(first, ANALYSIS_HZ)
+        context = self._raw.copy(first + ANALYSIS_HZ - _CONTEXT, _CONTEXT)
+        raw = context[-ANALYSIS_HZ:]
         second = first // ANALYSIS_HZ
         while self._lead_off and self._lead_off[0][1] < second:
             self._lead_off.popleft()
         lead_off = bool(self._lead_off) and self._lead_off[0][0] <= second
-        valid = not lead_off and bool(np.isfinite(raw).all() and np.isfinite(ecg).all())
+        valid = not lead_off and sqi.missing_until(raw) == 0 and sqi.missing_until(ecg) == 0
         first_sample = ceil(first * self._plan.down / self._plan.up)
         if not valid:
             out.seconds.append(
@@ -334,15 +333,9 @@ class EcgChain:
         index = 0.0
         if not (facts.flat or facts.saturated):
             end = first + ANALYSIS_HZ
-            context = _span(
-                self._raw, end - sqi.CONTEXT_S * ANALYSIS_HZ - self._raw_start, sqi.CONTEXT_S * ANALYSIS_HZ
-            )
-            missing = np.flatnonzero(~np.isfinite(context))
-            if missing.size:
-                context = context[missing[-1] + 1 :]
             since = [b for b in self._recent if end - _RECENT_BEATS * ANALYSIS_HZ <= b.position < end]
             index = sqi.quality_index(
-                context,
+                context[sqi.missing_until(context) :],
                 noise_ratios=[b.noise_ratio for b in since],
                 since_beat_s=(end - since[-1].position) / ANALYSIS_HZ if since else nan,
             )
@@ -361,12 +354,12 @@ class EcgChain:
         )
 
 
-def _span(x: NDArray[np.float32], start: int, length: int) -> NDArray[np.float32]:
-    """Copy x[start : start + length], NaN where it leaves the array."""
-    out = np.full(length, nan, dtype=np.float32)
-    lo, hi = max(0, start), min(x.size, start + length)
-    if hi > lo:
-        out[lo - start : hi - start] = x[lo:hi]
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _finite(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Copy x with NaN for everything that is no number."""
+    out = np.empty(x.size, dtype=np.float32)
+    for i in range(x.size):
+        out[i] = x[i] if np.isfinite(x[i]) else np.nan
     return out
 
 

@@ -91,8 +91,9 @@ class MonitorFilter:
         self._state = np.zeros(5)
         self._ring = np.full(2 * _LOW_PASS.size, np.nan)
 
-    def push(self, x_uv: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return as many samples as given, each for the time `LOOK_AHEAD` samples earlier."""
-        out = np.empty(x_uv.shape[0], dtype=np.float32)
+    def push(self, x_uv: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return as many samples as given, each for the time `LOOK_AHEAD` samples earlier; in `out` if given."""
+        if out is None:
+            out = np.empty(x_uv.shape[0], dtype=np.float32)
         _condition(x_uv, _HIGH_PASS, _LOW_PASS, self._state, self._ring, out)
         return out

@@ -28,7 +28,7 @@ NaN is a missing sample: the stream forgets everything and starts anew with the 
 """
 
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -72,9 +72,31 @@ _P_GAIN: Final = 0.25
 _P_MARGIN: Final = 1.2
 _P_MOST: Final = 0.75
 
-# Columns of the integer and of the float state.
-_POS, _ALIVE, _PENDING, _LAST, _BEFORE_LAST, _BEATS, _NOISES, _REJECTED, _START = range(9)
-_E1, _E2, _PENDING_UV, _LAST_UV, _LAST_R, _BEFORE_LAST_R, _REJECTED_UV, _P_UV = range(8)
+_STREAM: Final = np.dtype(
+    [
+        ("ring", np.float64, (2 * _RING,)),
+        ("signal", np.float64, (_HISTORY,)),
+        ("noise", np.float64, (_HISTORY,)),
+        ("rr", np.float64, (_HISTORY,)),
+        ("pos", np.int64),
+        ("alive", np.int64),
+        ("pending", np.int64),
+        ("last", np.int64),
+        ("before_last", np.int64),
+        ("beats", np.int64),
+        ("noises", np.int64),
+        ("rejected", np.int64),
+        ("e1", np.float64),
+        ("e2", np.float64),
+        ("pending_uv", np.float64),
+        ("last_uv", np.float64),
+        ("last_r", np.float64),
+        ("before_last_r", np.float64),
+        ("rejected_uv", np.float64),
+        ("p_uv", np.float64),
+    ]
+)
+"""State of one stream: one record, because every array handed to a compiled function costs time, block by block."""
 
 
 class LookAheadError(ValueError):
@@ -102,16 +124,18 @@ class QrsEvents(NamedTuple):
     noise_uv: NDArray[np.float64]
 
 
-class _State(NamedTuple):
-    """Struct of arrays, one row per stream."""
+_EVENT: Final = np.dtype(
+    [
+        ("position", np.float64),
+        ("decided", np.int64),
+        ("rr", np.float64),
+        ("level_uv", np.float64),
+        ("noise_uv", np.float64),
+    ]
+)
 
-    ring: NDArray[np.float64]
-    integers: NDArray[np.int64]
-    floats: NDArray[np.float64]
-    signal: NDArray[np.float64]
-    noise: NDArray[np.float64]
-    rr: NDArray[np.float64]
-    scratch: NDArray[np.float64]
+Record = Any
+"""One element of a structured array."""
 
 
 def _wavelet() -> NDArray[np.float64]:
@@ -129,8 +153,9 @@ _TAPS: Final = _wavelet()
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _ranked(values: NDArray[np.float64], n: int, rank: float, scratch: NDArray[np.float64]) -> float:
+def _ranked(values: NDArray[np.float64], n: int, rank: float) -> float:
     """Return the ``rank`` quantile (0..1, interpolated) of the first n values."""
+    scratch = np.empty(_HISTORY)
     for i in range(n):
         v = values[i]
         j = i - 1
@@ -158,37 +183,56 @@ def _envelope(ring: NDArray[np.float64], base: int, taps: NDArray[np.float64]) -
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _restart(state: _State, s: int, v: float, t: int) -> None:
-    state.ring[s, :] = v
-    state.integers[s, :] = 0
-    state.floats[s, :] = 0.0
-    state.integers[s, _ALIVE] = 1
-    state.integers[s, _PENDING] = -1
-    state.integers[s, _LAST] = t
-    state.integers[s, _START] = t
+def _restart(stream: Record, v: float, t: int) -> None:
+    stream.ring[:] = v
+    stream.pos = 0
+    stream.alive = 1
+    stream.pending = -1
+    stream.last = t
+    stream.before_last = 0
+    stream.beats = 0
+    stream.noises = 0
+    stream.rejected = 0
+    stream.e1 = 0.0
+    stream.e2 = 0.0
+    stream.pending_uv = 0.0
+    stream.last_uv = 0.0
+    stream.last_r = 0.0
+    stream.before_last_r = 0.0
+    stream.rejected_uv = 0.0
+    stream.p_uv = 0.0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _noise_level(state: _State, s: int) -> float:
-    n = min(state.integers[s, _NOISES], _HISTORY)
+def _reject(stream: Record, at: int, level: float) -> None:
+    """Remember a candidate that was no beat: it tells the noise, and may have been a P wave."""
+    stream.noise[stream.noises % _HISTORY] = level
+    stream.noises += 1
+    stream.rejected = at
+    stream.rejected_uv = level
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _noise_level(stream: Record) -> float:
+    n = min(stream.noises, _HISTORY)
     if n == 0:
         return 0.0
-    level: float = _ranked(state.noise[s], n, _NOISE_RANK, state.scratch)
+    level: float = _ranked(stream.noise, n, _NOISE_RANK)
     return level
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _threshold(state: _State, s: int, at: int, noise: float) -> tuple[float, float]:
+def _threshold(stream: Record, at: int, noise: float) -> tuple[float, float]:
     """Return the level a candidate at index ``at`` must exceed to be a beat, and the same before any decay."""
-    beats = state.integers[s, _BEATS]
-    since = float(at - state.integers[s, _LAST])
+    beats = stream.beats
+    since = float(at - stream.last)
     rr = _RR_START
     if beats == 0:
         limit = max(_START_UV, _START_NOISE * noise)
     else:
-        signal = _ranked(state.signal[s], min(beats, _HISTORY), _SIGNAL_RANK, state.scratch)
+        signal = _ranked(stream.signal, min(beats, _HISTORY), _SIGNAL_RANK)
         if beats > 1:
-            rr = _ranked(state.rr[s], min(beats - 1, _HISTORY), 0.5, state.scratch)
+            rr = _ranked(stream.rr, min(beats - 1, _HISTORY), 0.5)
             rr = min(max(rr, _RR_MIN), _RR_MAX)
         t_end = _T_WAVE_S * np.sqrt(rr * ANALYSIS_HZ)
         if since < t_end:
@@ -201,7 +245,7 @@ def _threshold(state: _State, s: int, at: int, noise: float) -> tuple[float, flo
         noise = min(noise, signal)
         k = min(k + _K_NOISY * noise / signal, max(k, _K_T_WAVE))
         limit = noise + k * (signal - noise)
-        limit = max(limit, min(_P_MARGIN * state.floats[s, _P_UV], _P_MOST * signal))
+        limit = max(limit, min(_P_MARGIN * stream.p_uv, _P_MOST * signal))
     silent = max(since - max(2.0 * rr, _DECAY_AFTER), 0.0)
     return max(limit * 0.5 ** (silent / _DECAY_HALF), _FLOOR_UV), limit
 
@@ -227,112 +271,108 @@ def _r_offset(ring: NDArray[np.float64], base: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _learn_beat(state: _State, s: int, at: int, level: float, position: float, relearn: bool) -> float:
+def _learn_beat(stream: Record, at: int, level: float, position: float, relearn: bool) -> float:
     """Take an accepted beat into the state; return its interval to the beat before, NaN for the first.
 
     With ``relearn`` the levels so far have proved wrong and are forgotten.
     """
-    ints = state.integers[s]
-    floats = state.floats[s]
-    beats = ints[_BEATS]
-    if beats > 0 and at - ints[_LAST] < _PRECURSOR_MAX and floats[_LAST_UV] < _PRECURSOR_RATIO * level:
-        state.noise[s, ints[_NOISES] % _HISTORY] = floats[_LAST_UV]
-        ints[_NOISES] += 1
-        ints[_REJECTED] = ints[_LAST]
-        floats[_REJECTED_UV] = floats[_LAST_UV]
-        ints[_LAST] = ints[_BEFORE_LAST]
-        floats[_LAST_R] = floats[_BEFORE_LAST_R]
+    beats = stream.beats
+    if beats > 0 and at - stream.last < _PRECURSOR_MAX and stream.last_uv < _PRECURSOR_RATIO * level:
+        _reject(stream, stream.last, stream.last_uv)
+        stream.last = stream.before_last
+        stream.last_r = stream.before_last_r
         beats -= 1
-    if _PRECURSOR_MIN <= at - ints[_REJECTED] <= _PRECURSOR_MAX and floats[_REJECTED_UV] > 0.0:
-        floats[_P_UV] += _P_GAIN * (floats[_REJECTED_UV] - floats[_P_UV])
+    if _PRECURSOR_MIN <= at - stream.rejected <= _PRECURSOR_MAX and stream.rejected_uv > 0.0:
+        stream.p_uv += _P_GAIN * (stream.rejected_uv - stream.p_uv)
     else:
-        floats[_P_UV] *= 1.0 - 0.5 * _P_GAIN
+        stream.p_uv *= 1.0 - 0.5 * _P_GAIN
     interval = np.nan
     if beats > 0:
-        interval = position - floats[_LAST_R]
-        state.rr[s, (beats - 1) % _HISTORY] = at - ints[_LAST]
+        interval = position - stream.last_r
+        stream.rr[(beats - 1) % _HISTORY] = at - stream.last
     if relearn:
         beats = 0
-        ints[_NOISES] = 0
-        floats[_P_UV] = 0.0
-    state.signal[s, beats % _HISTORY] = level
-    ints[_BEFORE_LAST] = ints[_LAST]
-    floats[_BEFORE_LAST_R] = floats[_LAST_R]
-    ints[_LAST] = at
-    floats[_LAST_R] = position
-    floats[_LAST_UV] = level
-    ints[_BEATS] = beats + 1
+        stream.noises = 0
+        stream.p_uv = 0.0
+    stream.signal[beats % _HISTORY] = level
+    stream.before_last = stream.last
+    stream.before_last_r = stream.last_r
+    stream.last = at
+    stream.last_r = position
+    stream.last_uv = level
+    stream.beats = beats + 1
     return interval
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _offer(state: _State, s: int, at: int, level: float) -> None:
+def _offer(stream: Record, at: int, level: float) -> None:
     """Consider the envelope's local maximum at index ``at`` as the pending candidate."""
-    ints = state.integers[s]
-    floats = state.floats[s]
-    if ints[_PENDING] < 0:
-        since = at - ints[_LAST]
-        breaks = since >= _REFRACTORY_MIN and level > _REFRACTORY_BREAK * floats[_LAST_UV]
-        if ints[_BEATS] == 0 or since >= _REFRACTORY or breaks:
-            ints[_PENDING] = at
-            floats[_PENDING_UV] = level
-    elif level > floats[_PENDING_UV]:
-        if at - ints[_PENDING] >= _PRECURSOR_MIN:
-            ints[_REJECTED] = ints[_PENDING]
-            floats[_REJECTED_UV] = floats[_PENDING_UV]
-        ints[_PENDING] = at
-        floats[_PENDING_UV] = level
+    if stream.pending < 0:
+        since = at - stream.last
+        breaks = since >= _REFRACTORY_MIN and level > _REFRACTORY_BREAK * stream.last_uv
+        if stream.beats == 0 or since >= _REFRACTORY or breaks:
+            stream.pending = at
+            stream.pending_uv = level
+    elif level > stream.pending_uv:
+        if at - stream.pending >= _PRECURSOR_MIN:
+            stream.rejected = stream.pending
+            stream.rejected_uv = stream.pending_uv
+        stream.pending = at
+        stream.pending_uv = level
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _detect(
-    x: NDArray[np.float32], first: int, hold: int, state: _State, taps: NDArray[np.float64], events: QrsEvents
+    x: NDArray[np.float32],
+    first: int,
+    hold: int,
+    state: NDArray[np.void],
+    taps: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    events: NDArray[np.void],
 ) -> None:
     length = taps.shape[1]
     for s in range(x.shape[0]):
-        ints = state.integers[s]
-        floats = state.floats[s]
-        ring = state.ring[s]
+        stream = state[s]
+        ring = stream.ring
         found = 0
         for i in range(x.shape[1]):
             v = float(x[s, i])
             t = first + i
             if v != v:  # noqa: PLR0124 - the cheapest NaN test
-                ints[_ALIVE] = 0
+                stream.alive = 0
                 continue
-            if ints[_ALIVE] == 0:
-                _restart(state, s, v, t)
-            pos = ints[_POS]
+            if stream.alive == 0:
+                _restart(stream, v, t)
+            pos = stream.pos
             ring[pos] = v
             ring[pos + _RING] = v
             pos = (pos + 1) % _RING
-            ints[_POS] = pos
+            stream.pos = pos
             e = _envelope(ring, pos + _RING - length, taps)
-            if floats[_E1] > floats[_E2] and floats[_E1] >= e:
-                _offer(state, s, t - 1 - _HALF, floats[_E1])
-            floats[_E2] = floats[_E1]
-            floats[_E1] = e
-            at = ints[_PENDING]
+            if stream.e1 > stream.e2 and stream.e1 >= e:
+                _offer(stream, t - 1 - _HALF, stream.e1)
+            stream.e2 = stream.e1
+            stream.e1 = e
+            at = stream.pending
             if at < 0 or t - _HALF - at < hold:
                 continue
-            ints[_PENDING] = -1
-            level = floats[_PENDING_UV]
-            noise = _noise_level(state, s)
-            limit, undecayed = _threshold(state, s, at, noise)
-            if level > limit:
-                position = at + _r_offset(ring, pos + _RING - 1 - (t - at))
-                events.rr[s, found] = _learn_beat(state, s, at, level, position, level <= undecayed)
-                events.position[s, found] = position
-                events.decided[s, found] = t
-                events.level_uv[s, found] = level
-                events.noise_uv[s, found] = noise
-                found += 1
-            else:
-                state.noise[s, ints[_NOISES] % _HISTORY] = level
-                ints[_NOISES] += 1
-                ints[_REJECTED] = at
-                floats[_REJECTED_UV] = level
-        events.counts[s] = found
+            stream.pending = -1
+            level = stream.pending_uv
+            noise = _noise_level(stream)
+            limit, undecayed = _threshold(stream, at, noise)
+            if level <= limit:
+                _reject(stream, at, level)
+                continue
+            position = at + _r_offset(ring, pos + _RING - 1 - (t - at))
+            event = events[s, found]
+            event.rr = _learn_beat(stream, at, level, position, level <= undecayed)
+            event.position = position
+            event.decided = t
+            event.level_uv = level
+            event.noise_uv = noise
+            found += 1
+        counts[s] = found
 
 
 class QrsBank:
@@ -361,22 +401,13 @@ class QrsBank:
             )
         self._hold = min(budget, _MAX_HOLD)
         self._n_streams = n_streams
-        self._events = _empty_events(n_streams, 0)
+        self._reserve(0)
         self.restart(first_index)
 
     def restart(self, first_index: int) -> None:
         """Forget everything in every stream; the next block starts at analysis index first_index."""
-        n = self._n_streams
         self.next_index = first_index
-        self._state = _State(
-            ring=np.zeros((n, 2 * _RING)),
-            integers=np.zeros((n, 9), np.int64),
-            floats=np.zeros((n, 8)),
-            signal=np.zeros((n, _HISTORY)),
-            noise=np.zeros((n, _HISTORY)),
-            rr=np.zeros((n, _HISTORY)),
-            scratch=np.zeros(_HISTORY),
-        )
+        self._state = np.zeros(self._n_streams, _STREAM)
 
     def push(self, x_uv: NDArray[np.float32]) -> QrsEvents:
         """Take (n_streams, n) microvolts at 250 Hz, NaN where missing; return the beats decided in this block.
@@ -386,20 +417,13 @@ class QrsBank:
         n = x_uv.shape[1]
         # Two decisions are at least the shortest hold apart.
         need = ceil(n / _PRECURSOR_MIN) + 1
-        if need > self._events.position.shape[1]:
-            self._events = _empty_events(self._n_streams, need)
-        _detect(x_uv, self.next_index, self._hold, self._state, _TAPS, self._events)
+        if need > self._events.shape[1]:
+            self._reserve(need)
+        _detect(x_uv, self.next_index, self._hold, self._state, _TAPS, self._counts, self._events)
         self.next_index += n
-        return self._events
+        return self._told
 
-
-def _empty_events(n_streams: int, capacity: int) -> QrsEvents:
-    shape = (n_streams, capacity)
-    return QrsEvents(
-        counts=np.zeros(n_streams, np.int64),
-        position=np.zeros(shape),
-        decided=np.zeros(shape, np.int64),
-        rr=np.zeros(shape),
-        level_uv=np.zeros(shape),
-        noise_uv=np.zeros(shape),
-    )
+    def _reserve(self, capacity: int) -> None:
+        self._counts = np.zeros(self._n_streams, np.int64)
+        self._events = np.zeros((self._n_streams, capacity), _EVENT)
+        self._told = QrsEvents(self._counts, *(self._events[name] for name in QrsEvents._fields[1:]))

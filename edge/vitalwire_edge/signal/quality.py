@@ -16,9 +16,12 @@ Flat, clipped, missing and lead-off seconds have quality 0. The index gates mode
 
 from dataclasses import dataclass
 from functools import cache
+from math import nan
+from statistics import median
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.signal.resample import ANALYSIS_HZ
@@ -55,21 +58,46 @@ def second_facts(
 
     Without a known full scale, clipping is a run of `CLIP_RUN` samples at the second's own extreme, beyond 1.5 mV.
     """
-    low, high = float(raw_uv.min()), float(raw_uv.max())
-    flat = high - low < FLAT_UV
+    full = np.float32(nan if full_scale_uv is None else 0.98 * full_scale_uv)
+    return SecondFacts(*_facts(raw_uv, ecg_uv, full))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _facts(
+    raw_uv: NDArray[np.float32], ecg_uv: NDArray[np.float32], full_uv: np.float32
+) -> tuple[bool, bool, float]:
+    low, high = raw_uv.min(), raw_uv.max()
+    flat = bool(np.float64(high) - np.float64(low) < FLAT_UV)
     saturated = False
-    if full_scale_uv is not None:
-        saturated = int((np.abs(raw_uv) >= 0.98 * full_scale_uv).sum()) >= CLIP_RUN
+    if not np.isnan(full_uv):
+        saturated = (np.abs(raw_uv) >= full_uv).sum() >= CLIP_RUN
     elif not flat:
         for extreme in (low, high):
             if abs(extreme) >= CLIP_MIN_UV:
-                at = np.concatenate(
-                    ([0], (np.abs(raw_uv - extreme) <= _CLIP_TOLERANCE_UV).astype(np.int8), [0])
-                )
-                edges = np.flatnonzero(np.diff(at))
-                saturated |= bool(edges.size and int((edges[1::2] - edges[::2]).max()) >= CLIP_RUN)
-    centred = ecg_uv.astype(np.float64)
-    return SecondFacts(flat=flat, saturated=saturated, rms_uv=float(np.sqrt(np.mean(centred * centred))))
+                saturated |= _longest_run(raw_uv, extreme) >= CLIP_RUN
+    square = 0.0
+    for i in range(ecg_uv.size):
+        square += np.float64(ecg_uv[i]) ** 2
+    return flat, saturated, np.sqrt(square / ecg_uv.size)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longest_run(x: NDArray[np.float32], level: np.float32) -> int:
+    """Return how many samples in a row stay at a level."""
+    longest, run = 0, 0
+    for i in range(x.size):
+        run = run + 1 if abs(x[i] - level) <= _CLIP_TOLERANCE_UV else 0
+        longest = max(longest, run)
+    return longest
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def missing_until(x: NDArray[np.float32]) -> int:
+    """Return the index after the last sample that is missing: 0 where every one is there."""
+    for i in range(x.size, 0, -1):
+        if not np.isfinite(x[i - 1]):
+            return i
+    return 0
 
 
 @cache
@@ -82,15 +110,37 @@ def band_shares(raw_uv: NDArray[np.float32]) -> tuple[float, float]:
 
     The mean is removed first, since an electrode offset is not noise.
     """
-    x = raw_uv.astype(np.float64)
-    x = (x - x.mean()) * _hann(x.size)
-    power = np.abs(np.fft.rfft(x)) ** 2
-    hz = np.fft.rfftfreq(x.size, 1 / ANALYSIS_HZ)
-    wide = power[(hz >= 5) & (hz <= 40)].sum()
-    total = power[hz <= 40].sum()
+    spectrum = np.fft.rfft(_windowed(raw_uv, _hann(raw_uv.size)))
+    shares: tuple[float, float] = _shares(spectrum, *_band_edges(raw_uv.size))
+    return shares
+
+
+@cache
+def _band_edges(n: int) -> tuple[int, int, int, int]:
+    """Return the first bins at 1 and at 5 Hz, and the first ones above 15 and above 40 Hz, of n samples' spectrum."""
+    hz = np.fft.rfftfreq(n, 1 / ANALYSIS_HZ)
+    return int((hz < 1).sum()), int((hz < 5).sum()), int((hz <= 15).sum()), int((hz <= 40).sum())
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _windowed(x: NDArray[np.float32], window: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = 0.0
+    for i in range(x.size):
+        total += x[i]
+    return (x - total / x.size) * window
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _shares(
+    spectrum: NDArray[np.complex128], at_1: int, at_5: int, above_15: int, above_40: int
+) -> tuple[float, float]:
+    power = np.empty(above_40)
+    for i in range(above_40):
+        power[i] = spectrum[i].real ** 2 + spectrum[i].imag ** 2
+    wide, total = power[at_5:].sum(), power.sum()
     if total <= 0 or wide <= 0:
         return 0.0, 0.0
-    return float(power[(hz >= 5) & (hz <= 15)].sum() / wide), float(1 - power[hz < 1].sum() / total)
+    return power[at_5:above_15].sum() / wide, 1 - power[:at_1].sum() / total
 
 
 def _ramp(value: float, zero_at: float, one_at: float) -> float:
@@ -109,7 +159,7 @@ def quality_index(raw_uv: NDArray[np.float32], *, noise_ratios: list[float], sin
     p_share, base_share = band_shares(raw_uv)
     terms = [_ramp(p_share, 0.15, 0.4), _ramp(base_share, 0.2, 0.7)]
     if noise_ratios and since_beat_s <= CONTEXT_S:
-        terms.append(_ramp(float(np.median(noise_ratios)), 0.75, 0.35))
+        terms.append(_ramp(median(noise_ratios), 0.75, 0.35))
     else:
         terms.append(0.5)
     return min(terms)
