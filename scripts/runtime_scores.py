@@ -53,7 +53,7 @@ def score(beats: Path, runtime: str, out: Path) -> None:
         rows = zip(stored["sample"], stored["beat"], stored["reference"], stored["context"], strict=True)
         given = [BeatInput(int(at), beat, own, context, 1.0) for at, beat, own, context in rows]
         normal = stored["normal"]
-    shipped_file, same_file = (np.array([_score(scorer, beat) for beat in given]) for scorer in scorers)
+    shipped_file, same_file = (np.array(_scores(scorer, given)) for scorer in scorers)
     np.savez(out, shipped_file=shipped_file, same_file=same_file, normal=normal)
     sys.stdout.write(
         f"{runtime}: {artifact.file_name} passed its self-test ({proved.worst_error:.2f} of the tolerance, "
@@ -61,11 +61,17 @@ def score(beats: Path, runtime: str, out: Path) -> None:
     )
 
 
-def _score(scorer: BeatScorer, beat: BeatInput) -> float:
-    said = scorer.score(beat)
-    if said is None:
-        raise SystemExit(f"no score for the beat at {beat.sample}: every beat of the record must have one")
-    return said.score
+def _scores(scorer: BeatScorer, beats: list[BeatInput]) -> list[float]:
+    history = scorer.begin()
+    scores = []
+    for beat in beats:
+        said = scorer.score(beat, history)
+        if said is None:
+            raise SystemExit(
+                f"no score for the beat at {beat.sample}: every beat of the record must have one"
+            )
+        scores.append(said.score)
+    return scores
 
 
 def compare(ours: Path, theirs: Path) -> int:

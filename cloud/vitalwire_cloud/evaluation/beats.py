@@ -81,8 +81,12 @@ def gateway_scorer(scorer: BeatScorer) -> Scorer:
     """The gateway's own scoring, one beat at a time. A beat it abstains from has the score NaN."""
 
     def score(patient: Patient) -> Columns:
+        history = scorer.begin()
         given = zip(patient.sample, patient.beat, patient.reference, patient.context, strict=True)
-        said = [scorer.score(BeatInput(int(at), beat, own, context, 1.0)) for at, beat, own, context in given]
+        said = [
+            scorer.score(BeatInput(int(at), beat, own, context, 1.0), history)
+            for at, beat, own, context in given
+        ]
         return {SCORE: relative(np.array([np.nan if one is None else one.score for one in said]))}
 
     return score

@@ -12,8 +12,7 @@ import typer
 from vitalwire_cloud.evaluation import candidate, inter_patient, report
 from vitalwire_cloud.evaluation.judged import SHIPPED, JudgedModel, JudgedModelError, judged_model
 from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
-from vitalwire_cloud.train.dataset import NoRecordError
-from vitalwire_cloud.train.fit_beat import TrainingDataError
+from vitalwire_cloud.train.dataset import NoRecordError, TrainingDataError
 from vitalwire_edge.inference.generator import StyleError
 
 app = typer.Typer(no_args_is_help=True, help="Evaluate models and signal code after the protocols.")

@@ -41,12 +41,12 @@ def of_candidate(
     `held_out` are patients that neither learned from (the gate refuses others). Raises `NotEvaluatedError`,
     `RegistryError`, `FittedModelError`, `JudgedModelError`.
     """
-    network, parameters, _ = export.saved(fitted)
+    kept = export.saved(fitted)
     parts = read_candidate(candidate).parts
     model = parts[export.FILES[export.DYNAMIC]]
     scorer = scorer_of(model, export.RUNTIME, parts[PARAMETERS])
     learned = _people(records_of_card(parts[CARD]))
-    whole = BeatModel(network, parameters, 0, float("nan"))
+    whole = BeatModel(kept.network, kept.sequence, kept.parameters, 0, float("nan"))
     now = None if running is None else judged_artifact(running, "running model")
     return Evidence(
         candidate_float=evaluation(float_scorer(whole), held_out, "float", learned_from=learned),

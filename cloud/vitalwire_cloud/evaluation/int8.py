@@ -89,7 +89,8 @@ def int8(
     """Run protocol P8. Raises `NoRecordError`, `TrainingDataError`, `OSError`.
 
     `f1` is at the threshold that served best on the training patients of the fold, `f1_own` at the one that the model
-    brings, which was chosen without labels. Times are of the network; `whole_` ones of the gateway's score of a beat.
+    brings, which was chosen without labels. `bytes` are of the network's file and the sequence model's weights. Times
+    are of the network; `whole_` ones of the gateway's score of a beat.
     """
     patients = load_folder(data, cache=cache, names=names)
     if model is not None:
@@ -135,20 +136,21 @@ def _fold(
     rows["torch"].take([score_patient(p, float_scorer(fitted)) for p in test], threshold, own)
     beats = representative(list(train), seed)
     for name, file in export.variants(fitted.network, fitted.parameters, beats).items():
+        parameters = fitted.parameters if name == export.FLOAT else fitted.parameters.quantised()
         runner, row = load(file, export.RUNTIME), rows[name]
-        row.take([score_patient(p, file_scorer(runner, fitted.parameters)) for p in test], threshold, own)
+        row.take([score_patient(p, file_scorer(runner, parameters)) for p in test], threshold, own)
         given = export.given(fitted.parameters, beats)
         row.times_us.append(timed_us(lambda k, run=runner, of=given: run(of[k]), len(given)))  # type: ignore[misc]
-        row.size = len(file)
+        row.size = len(file) + parameters.sequence.bytes
         if name == export.DYNAMIC:
-            row.whole_us.append(beat_times_us(BeatScorer(runner, fitted.parameters), test[0]))
+            row.whole_us.append(beat_times_us(BeatScorer(runner, parameters), test[0]))
 
 
 def _artifact(
     model: JudgedModel, data: Path, patients: Sequence[Patient], *, seed: int, advance: Advance
 ) -> Outcome:
     """P8 of an artifact, which carries no float parent: without `d_auc`, whose bar is left out."""
-    row = _Variant(size=len(model.model))
+    row = _Variant(size=model.size)
     by = gateway_scorer(model.scorer)
     for patient in patients:
         row.take([score_patient(patient, by)], model.scorer.threshold, model.scorer.threshold)
@@ -222,9 +224,10 @@ def beat_times_us(
     scorer: BeatScorer, patient: Patient, *, clock_ns: Callable[[], int] = time.perf_counter_ns
 ) -> tuple[float, float]:
     """Median and 99th percentile of one beat through the gateway's scorer, arithmetic around the network included."""
+    history = scorer.begin()
 
     def one(k: int) -> object:
         beat, own, context = patient.beat[k], patient.reference[k], patient.context[k]
-        return scorer.score(BeatInput(int(patient.sample[k]), beat, own, context, 1.0))
+        return scorer.score(BeatInput(int(patient.sample[k]), beat, own, context, 1.0), history)
 
     return timed_us(one, patient.sample.size, clock_ns=clock_ns)

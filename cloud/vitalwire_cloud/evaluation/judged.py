@@ -15,6 +15,7 @@ from vitalwire_edge.inference.beat_model import BeatScorer, ModelParametersError
 from vitalwire_edge.inference.container import ContainerError
 from vitalwire_edge.inference.runtime import ModelFileError, RuntimeMissingError, load
 from vitalwire_edge.inference.score import FeatureVersionError, ScoreParameters
+from vitalwire_edge.inference.sequence import SequenceWeightsError
 
 SHIPPED: Final = "shipped"
 
@@ -30,14 +31,14 @@ class JudgedModel:
     Attributes:
         title: name, version and identity, to print.
         learned_from: records with the SHA-256 of each, after its card; empty where the card does not say.
-        model: bytes of the model file.
+        size: bytes of the model file and of the sequence model's weights.
 
     """
 
     title: str
     scorer: BeatScorer
     learned_from: dict[str, str]
-    model: bytes
+    size: int
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -72,6 +73,7 @@ def judged_artifact(data: bytes, name: str) -> JudgedModel:
             raise JudgedModelError(f"{name}: {', '.join(off)} is not what its manifest says")
         model = _variant(manifest, parts)
         scorer = scorer_of(model[1], model[0], parts[PARAMETERS])
+        weights = msgspec.json.decode(parts[PARAMETERS], type=ScoreParameters).sequence
     except (ContainerError, msgspec.MsgspecError, KeyError) as error:
         raise JudgedModelError(f"{name} is no model artifact: {error}") from error
     identity = sha256(parts[MANIFEST])[:12]
@@ -79,7 +81,7 @@ def judged_artifact(data: bytes, name: str) -> JudgedModel:
         title=f"{manifest.name} {manifest.version} ({identity}) in int8",
         scorer=scorer,
         learned_from=records_of_card(parts[manifest.card]),
-        model=model[1],
+        size=len(model[1]) + weights.bytes,
     )
 
 
@@ -88,7 +90,13 @@ def scorer_of(model: bytes, runtime: str, parameters: bytes) -> BeatScorer:
     try:
         return BeatScorer(load(model, runtime), msgspec.json.decode(parameters, type=ScoreParameters))
     except (
-        *(ModelParametersError, FeatureVersionError, ModelFileError, RuntimeMissingError),
+        *(
+            ModelParametersError,
+            FeatureVersionError,
+            ModelFileError,
+            RuntimeMissingError,
+            SequenceWeightsError,
+        ),
         msgspec.MsgspecError,
     ) as error:
         raise JudgedModelError(f"the model cannot be run here: {error}") from error

@@ -51,10 +51,11 @@ def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[
 
     Raises `FittedModelError`, `FiguresError`, `OSError`.
     """
-    network, parameters, beats = export.saved(source)
+    fitted = export.saved(source)
+    parameters, beats = fitted.parameters.quantised(), fitted.beats
     run: dict[str, Any] = msgspec.json.decode((source / "run.json").read_bytes())
     told = card(run, figures)
-    made = export.variants(network, parameters, beats)
+    made = export.variants(fitted.network, parameters, beats)
     model = made[export.DYNAMIC]
     parts = {
         export.FILES[export.DYNAMIC]: model,
@@ -90,7 +91,7 @@ def signed_artifact(folder: Path, signer: Signer, *, version: int, now_ns: int) 
 def card(run: dict[str, Any], figures: Sequence[Path]) -> dict[str, Any]:
     """The model card: what it is for, what it learned from, what it was measured to do. Raises `FiguresError`."""
     return {
-        "model": "conditional variational autoencoder of normal beats and their rhythm, with a Gaussian mixture",
+        "model": "conditional variational autoencoder of normal beats, and a recurrent model of a patient's course",
         "use": "ranks beats of one ECG lead by how unlike the patient's normal beats they are; not a diagnosis",
         "limits": "adults, no paced rhythm; lethal rhythms are detected by rules, never by this model",
         "selection": "fitted on normal beats only; the form of the score was picked among about forty after seeing "

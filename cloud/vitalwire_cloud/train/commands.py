@@ -14,9 +14,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.train import export as exporting
 from vitalwire_cloud.train import gan_command
-from vitalwire_cloud.train.dataset import NoRecordError, Patient, load_folder
+from vitalwire_cloud.train.dataset import NoRecordError, Patient, TrainingDataError, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
-from vitalwire_cloud.train.fit_beat import Parent, RunRecord, TrainingDataError, fit, run_record
+from vitalwire_cloud.train.fit_beat import Parent, RunRecord, fit, run_record
 from vitalwire_cloud.train.stored import read_store
 from vitalwire_edge.inference.keys import KeyFileError, Signer
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
@@ -89,12 +89,12 @@ def beat(
                 epochs=epochs,
                 seconds=seconds,
                 folder=out,
-                progress=lambda done, lost: bar.update(
-                    task, completed=done, description=f"epoch {done}, loss {lost:.3f}"
+                progress=lambda name, done, lost: bar.update(
+                    task, completed=done, description=f"{name}: epoch {done}, loss {lost:.3f}"
                 ),
                 parent=begun,
             )
-        exporting.save(out, model.network, model.parameters, representative(patients, seed))
+        exporting.save(out, model.network, model.sequence, model.parameters, representative(patients, seed))
     except (NoRecordError, TrainingDataError, FittedModelError, StoreError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
@@ -130,14 +130,14 @@ def beat(
 
 def _parent(folder: Path) -> tuple[Parent, RunRecord]:
     """A model that an earlier run left. Raises `FittedModelError`."""
-    network, parameters, _ = exporting.saved(folder)
+    kept = exporting.saved(folder)
     try:
         run = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
     except (OSError, msgspec.MsgspecError) as error:
         raise FittedModelError(
             f"{folder} does not say what it was trained on ({error}): train it anew"
         ) from error
-    return Parent(network, parameters), run
+    return Parent(kept.network, kept.sequence, kept.parameters), run
 
 
 def representative(patients: list[Patient], seed: int) -> Beats:

@@ -46,6 +46,10 @@ class NoRecordError(ValueError):
     """A folder holds nothing to learn from."""
 
 
+class TrainingDataError(ValueError):
+    """Too little to learn from, or a checkpoint of something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """The beats of one record that can be scored, in order of time.

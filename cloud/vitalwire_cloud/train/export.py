@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vitalwire_cloud.models.beat_sequence import BeatSequence
 from vitalwire_cloud.models.beat_vae import BeatVae
 from vitalwire_edge.inference.beat_model import network_inputs
 from vitalwire_edge.inference.features import RHYTHM_FEATURES
@@ -52,26 +53,42 @@ class Beats:
         return Beats(self.beat[:count], self.reference[:count], self.context[:count])
 
 
-def save(folder: Path, network: BeatVae, parameters: ScoreParameters, beats: Beats) -> None:
+def save(
+    folder: Path, network: BeatVae, sequence: BeatSequence, parameters: ScoreParameters, beats: Beats
+) -> None:
     """Leave a fitted model in a folder. Raises `OSError`."""
     arrays = {name: torch.from_numpy(getattr(beats, name).copy()) for name in Beats.__slots__}
-    torch.save({"network": network.state_dict(), "beats": arrays}, folder / FITTED)
+    state = {"network": network.state_dict(), "sequence": sequence.state_dict(), "beats": arrays}
+    torch.save(state, folder / FITTED)
     (folder / "parameters.json").write_bytes(msgspec.json.encode(parameters))
 
 
-def saved(folder: Path) -> tuple[BeatVae, ScoreParameters, Beats]:
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What `save` left: both networks in float, the constants, and representative beats."""
+
+    network: BeatVae
+    sequence: BeatSequence
+    parameters: ScoreParameters
+    beats: Beats
+
+
+def saved(folder: Path) -> Saved:
     """Read what `save` left. Raises `FittedModelError`."""
     try:
         state = torch.load(folder / FITTED, weights_only=True)
         parameters = msgspec.json.decode((folder / "parameters.json").read_bytes(), type=ScoreParameters)
-        network = BeatVae()
+        network, sequence = BeatVae(), BeatSequence()
         network.load_state_dict(state["network"])
+        sequence.load_state_dict(state["sequence"])
     except (OSError, msgspec.MsgspecError, KeyError, RuntimeError) as error:
         raise FittedModelError(
             f"{folder} holds no fitted model ({error}): run `vitalwire train beat` first"
         ) from error
     network.eval()
-    return network, parameters, Beats(**{name: array.numpy() for name, array in state["beats"].items()})
+    sequence.eval()
+    beats = Beats(**{name: array.numpy() for name, array in state["beats"].items()})
+    return Saved(network, sequence, parameters, beats)
 
 
 def variants(network: BeatVae, parameters: ScoreParameters, beats: Beats) -> dict[str, bytes]:

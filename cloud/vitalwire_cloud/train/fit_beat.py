@@ -1,4 +1,4 @@
-"""Fit the beat model on normal beats: autoencoder, mixture, and the constants that join them.
+"""Fit the beat model on normal beats: autoencoder, sequence model, and the constants that join them.
 
 No abnormal label enters the fit, an epoch or the threshold. The form of the score (which views count, and how) is not
 label-free: it was settled once after looking at labelled, cross-validated development patients; see `score`.
@@ -7,7 +7,6 @@ label-free: it was settled once after looking at labelled, cross-validated devel
 import hashlib
 import platform
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,45 +16,43 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
+from vitalwire_cloud.models.beat_sequence import BeatSequence
 from vitalwire_cloud.models.beat_vae import BeatVae, loss
-from vitalwire_cloud.train.dataset import Patient
+from vitalwire_cloud.train.checkpoint import Checkpoint, Limit
+from vitalwire_cloud.train.dataset import Patient, TrainingDataError
+from vitalwire_cloud.train.fit_sequence import Course, fit_sequence
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import SHAPE_FEATURES
 from vitalwire_edge.inference.level import relative
 from vitalwire_edge.inference.score import ScoreParameters, Scoring, one_sided
+from vitalwire_edge.inference.sequence import TOKEN, checked_by
 
 BATCH: Final = 512
 BEATS_PER_PATIENT: Final = 1500
 """A patient's share of an epoch, so that those with many normal beats do not decide alone."""
 
-COMPONENTS: Final = 16
-MIXTURE_BEATS: Final = 500
-"""A patient's share of the mixture's beats: few, and the same for all."""
-MIXTURE_CLIP: Final = 8.0
 THRESHOLD_QUANTILE: Final = 0.95
 CHECKPOINT: Final = "checkpoint.pt"
+CHECKED_BEATS: Final = 16
+SEQUENCE_SHARE: Final = 0.75
+"""Of a limit in seconds, what the sequence model gets."""
 
-Progress = Callable[[int, float], None]
-"""Called after an epoch with its number and loss."""
-
-
-class TrainingDataError(ValueError):
-    """Too little to learn from, or a checkpoint of something else."""
+Progress = Callable[[str, int, float], None]
+"""Called after an epoch with the model's name, the epoch's number and its loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A fitted model to go on from: its weights, and the units of context that they are used to."""
+    """A fitted model to go on from: its weights, and the constants that they are used to."""
 
     network: BeatVae
+    sequence: BeatSequence
     parameters: ScoreParameters
 
     def digest(self) -> bytes:
         """Of its weights."""
-        weights = self.network.state_dict().values()
+        weights = (*self.network.state_dict().values(), *self.sequence.state_dict().values())
         return hashlib.sha256(b"".join(each.numpy().tobytes() for each in weights)).digest()
 
 
@@ -64,12 +61,13 @@ class BeatModel:
     """A fitted model, in float."""
 
     network: BeatVae
+    sequence: BeatSequence
     parameters: ScoreParameters
     epochs: int
     final_loss: float
 
     def run(self, patient: Patient) -> tuple[NDArray[np.float32], ...]:
-        """Outputs of the network for every beat of a patient."""
+        """Outputs of the autoencoder for every beat of a patient."""
         return outputs(
             self.network, Scoring(self.parameters), patient.beat, patient.reference, patient.context
         )
@@ -123,8 +121,8 @@ def fit(
 ) -> BeatModel:
     """Train on the normal beats of patients until `epochs` or `seconds` are over.
 
-    With `folder` a checkpoint is left there after every epoch, and one that is there is resumed. With `parent` the
-    weights go on from it; mixture, view constants and threshold are fitted anew to these patients.
+    With `folder` checkpoints are left there after every epoch, and those that are there are resumed. With `parent` the
+    weights go on from it; view constants and threshold are fitted anew to these patients.
 
     Raises:
         TrainingDataError: too few normal beats, no limit given, a checkpoint of other data, or a parent that was
@@ -143,71 +141,90 @@ def fit(
         raise TrainingDataError(f"{sum(p.size for p in parts)} normal beats: at least {2 * BATCH} are needed")
     rng = np.random.default_rng(seed)
     chosen = [rng.permutation(part)[:BEATS_PER_PATIENT] for part in parts]
-    beat = np.concatenate([p.beat[k] for p, k in zip(patients, chosen, strict=True)]).clip(-6, 6)
-    reference = np.concatenate([p.reference[k] for p, k in zip(patients, chosen, strict=True)])
-    context = np.concatenate([p.context[k] for p, k in zip(patients, chosen, strict=True)])
-    base = _mixture(
-        context, [p.context[k[:MIXTURE_BEATS]] for p, k in zip(patients, chosen, strict=True)], seed
+    shares = [(patient, which) for patient, which in zip(patients, chosen, strict=True) if which.size]
+    bare = _constants(np.concatenate([p.context[k] for p, k in shares]), BeatSequence(), parent)
+    scoring = Scoring(bare)
+    rhythm = [scoring.normalised(p.context[k])[:, SHAPE_FEATURES:] for p, k in shares]
+    data = tuple(
+        torch.from_numpy(np.concatenate(each))
+        for each in ([p.beat[k].clip(-6, 6) for p, k in shares], [p.reference[k] for p, k in shares], rhythm)
     )
-    if parent is not None:
-        base = msgspec.structs.replace(base, centre=parent.parameters.centre, width=parent.parameters.width)
-    scoring = Scoring(base)
-    rhythm = scoring.normalised(context)[:, SHAPE_FEATURES:]
-    data = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (beat, reference, rhythm))
-    network, done, last = _train(data, seed, epochs, seconds, folder, progress, parent)
-    raw = scoring.raw_views(beat, context, outputs(network, scoring, beat, reference, context))
-    centre = np.median(raw, axis=0)
-    width = np.maximum(np.subtract(*np.percentile(raw, (75, 25), axis=0)) / 1.349, 1e-3)
-    parameters = msgspec.structs.replace(base, view_centre=centre.tolist(), view_width=width.tolist())
-    scores = np.concatenate([_normal_scores(p, network, Scoring(parameters)) for p in patients])
-    parameters = msgspec.structs.replace(parameters, threshold=float(np.quantile(scores, THRESHOLD_QUANTILE)))
-    return BeatModel(network, parameters, done, last)
+    vae_s, sequence_s = (
+        (None, None) if seconds is None else ((1 - SEQUENCE_SHARE) * seconds, SEQUENCE_SHARE * seconds)
+    )
+    network, done, last = _train(
+        data, seed, Limit(epochs, vae_s), folder, _named("autoencoder", progress), parent
+    )
+    sequence = fit_sequence(
+        [Course(scoring.tokens(patient.context), patient.normal) for patient, _ in shares],
+        seed=seed,
+        limit=Limit(epochs, sequence_s),
+        folder=folder,
+        progress=_named("sequence", progress),
+        parent=None if parent is None else parent.sequence,
+    )
+    some = np.concatenate([scoring.tokens(p.context[np.sort(k)[:CHECKED_BEATS]]) for p, k in shares])
+    parameters = msgspec.structs.replace(
+        bare, sequence=checked_by(sequence.weights(), some[:: len(shares)].reshape(-1, TOKEN))
+    )
+    return BeatModel(network, sequence, _joined(parameters, network, shares), done, last)
 
 
-def _normal_scores(patient: Patient, network: BeatVae, scoring: Scoring) -> NDArray[np.float64]:
-    """Scores of a patient's normal beats, above the patient's own level."""
-    given = outputs(network, scoring, patient.beat, patient.reference, patient.context)
-    chosen: NDArray[np.float64] = relative(scoring.views(patient.beat, patient.context, given).score)
-    return chosen[patient.normal]
+def _named(name: str, progress: Progress | None) -> Callable[[int, float], None] | None:
+    return None if progress is None else lambda epoch, value: progress(name, epoch, value)
 
 
-def _mixture(
-    context: NDArray[np.float32], shares: Sequence[NDArray[np.float32]], seed: int
+def _constants(
+    context: NDArray[np.float32], sequence: BeatSequence, parent: Parent | None
 ) -> ScoreParameters:
-    """The Gaussian mixture over one-sided context features, with the views still in nats."""
-    seen = one_sided(np.concatenate(shares))
-    middle = np.median(seen, axis=0)
-    width = np.maximum(np.subtract(*np.quantile(seen, (0.84, 0.16), axis=0)) / 2, 1e-6)
-    known = ((seen - middle) / width).clip(-MIXTURE_CLIP, MIXTURE_CLIP)
-    with warnings.catch_warnings():
-        # The components are many on purpose; that the last digits still move after 40 rounds says nothing.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = GaussianMixture(
-            COMPONENTS, reg_covar=1e-2, max_iter=40, init_params="k-means++", random_state=seed
-        ).fit(known)
-    return ScoreParameters(
+    """What normalises the features, with the views still in nats and a sequence model that learned nothing yet."""
+    seen = one_sided(context)
+    found = ScoreParameters(
         preprocessing=features.VERSION,
-        form=2,
         centre=context.mean(axis=0).tolist(),
         width=np.maximum(context.std(axis=0), 1e-3).tolist(),
-        mixture_centre=middle.tolist(),
-        mixture_width=width.tolist(),
-        log_weights=np.log(mixture.weights_).tolist(),
-        means=mixture.means_.tolist(),
-        precisions=mixture.precisions_cholesky_.tolist(),
+        one_sided_centre=np.median(seen, axis=0).tolist(),
+        one_sided_width=np.maximum(np.subtract(*np.quantile(seen, (0.84, 0.16), axis=0)) / 2, 1e-3).tolist(),
+        sequence=sequence.weights(),
         view_centre=[0.0, 0.0, 0.0],
         view_width=[1.0, 1.0, 1.0],
         threshold=0.0,
     )
+    if parent is None:
+        return found
+    names = ("centre", "width", "one_sided_centre", "one_sided_width")
+    return msgspec.structs.replace(found, **{name: getattr(parent.parameters, name) for name in names})
+
+
+def _joined(
+    parameters: ScoreParameters, network: BeatVae, shares: Sequence[tuple[Patient, NDArray[np.int64]]]
+) -> ScoreParameters:
+    """The parameters with view constants and threshold, from the patients' normal beats."""
+    scoring = Scoring(parameters)
+    given = [outputs(network, scoring, p.beat, p.reference, p.context) for p, _ in shares]
+    raw = [scoring.raw_views(p.beat, p.context, out) for (p, _), out in zip(shares, given, strict=True)]
+    known = np.concatenate([each[k] for each, (_, k) in zip(raw, shares, strict=True)])
+    width = np.subtract(*np.percentile(known, (75, 25), axis=0)) / 1.349
+    parameters = msgspec.structs.replace(
+        parameters,
+        view_centre=np.median(known, axis=0).tolist(),
+        view_width=np.maximum(width, 1e-3).tolist(),
+    )
+    scoring = Scoring(parameters)
+    scores = [
+        relative(scoring.joined(each, np.zeros(len(each))).score)[p.normal]
+        for each, (p, _) in zip(raw, shares, strict=True)
+    ]
+    threshold = float(np.quantile(np.concatenate(scores), THRESHOLD_QUANTILE))
+    return msgspec.structs.replace(parameters, threshold=threshold)
 
 
 def _train(
     data: tuple[torch.Tensor, ...],
     seed: int,
-    epochs: int | None,
-    seconds: float | None,
+    limit: Limit,
     folder: Path | None,
-    progress: Progress | None,
+    progress: Callable[[int, float], None] | None,
     parent: Parent | None,
 ) -> tuple[BeatVae, int, float]:
     torch.manual_seed(seed)
@@ -217,20 +234,11 @@ def _train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     begun_from = b"" if parent is None else parent.digest()
     print_of_data = hashlib.sha256(b"".join(x.numpy().tobytes() for x in data) + begun_from).hexdigest()
-    path = None if folder is None else folder / CHECKPOINT
-    epoch, last = 0, float("nan")
-    if path is not None and path.is_file():
-        kept = torch.load(path, weights_only=True)
-        if kept["data"] != print_of_data or kept["seed"] != seed:
-            raise TrainingDataError(
-                f"{path} belongs to other data, another seed or another parent: give another folder"
-            )
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        epoch, last = kept["epoch"], kept["loss"]
+    checkpoint = Checkpoint(folder, CHECKPOINT, network, optimiser, data=print_of_data, seed=seed)
+    epoch, last = checkpoint.resume()
     began = time.monotonic()
     count = data[0].shape[0]
-    while (epochs is None or epoch < epochs) and (seconds is None or time.monotonic() - began < seconds):
+    while not limit.over(epoch, began):
         torch.manual_seed(seed * 100_003 + epoch)
         beta = min(1.0, 0.1 + epoch / 10) if parent is None else 1.0
         order = torch.randperm(count)
@@ -243,11 +251,7 @@ def _train(
             optimiser.step()
             total += value.item() * len(batch)
         epoch, last = epoch + 1, total / count
-        if path is not None:
-            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}
-            part = path.with_suffix(".part")
-            torch.save(state | {"loss": last, "data": print_of_data, "seed": seed}, part)
-            part.replace(path)
+        checkpoint.leave(epoch, last)
         if progress is not None:
             progress(epoch, last)
     network.eval()
@@ -278,7 +282,7 @@ def run_record(
         epochs=model.epochs,
         seconds=round(seconds, 1),
         final_loss=model.final_loss,
-        parameters=sum(p.numel() for p in model.network.parameters()),
+        parameters=sum(p.numel() for net in (model.network, model.sequence) for p in net.parameters()),
         preprocessing=features.VERSION,
         records=inherited | {patient.record: patient.digest for patient in patients},
         normal_beats=sum(int(patient.normal.sum()) for patient in patients),

@@ -27,8 +27,7 @@ from vitalwire_cloud.models.beat_gan import (
     made,
     vae_loss,
 )
-from vitalwire_cloud.train.dataset import Patient
-from vitalwire_cloud.train.fit_beat import TrainingDataError
+from vitalwire_cloud.train.dataset import Patient, TrainingDataError
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.beat_model import CLIP
 from vitalwire_edge.inference.generator import (

@@ -11,8 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vitalwire_cloud.train import export_generator
-from vitalwire_cloud.train.dataset import NoRecordError, load_folder
-from vitalwire_cloud.train.fit_beat import TrainingDataError
+from vitalwire_cloud.train.dataset import NoRecordError, TrainingDataError, load_folder
 from vitalwire_cloud.train.fit_gan import fit, run_record
 from vitalwire_edge.inference.generator import StyleError
 

@@ -13,6 +13,7 @@ from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES, B
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.score import ScoreParameters, Scoring
 from vitalwire_edge.inference.selftest import Runner
+from vitalwire_edge.inference.sequence import History, SequenceWeightsError
 
 CLIP: Final = 6.0
 """Beats are given to the network within this many reference amplitudes."""
@@ -28,7 +29,7 @@ class BeatScore:
 
     Attributes:
         sample: the beat's R peak.
-        score: higher is stranger, in robust units of normal beats; joined from mixture, shape and timing.
+        score: higher is stranger, in robust units of normal beats; joined from sequence and shape.
         shape, timing: the autoencoder's surprise, in the same units; amplitude: deviation of the QRS amplitude from
             the patient's own, in standard deviations.
 
@@ -64,12 +65,20 @@ class BeatScorer:
         """
         try:
             parameters = msgspec.json.decode(artifact.parts[PARAMETERS], type=ScoreParameters)
-        except msgspec.MsgspecError as error:
+            return cls(load(artifact.model, artifact.runtime), parameters)
+        except (msgspec.MsgspecError, SequenceWeightsError) as error:
             raise ModelParametersError(f"{PARAMETERS} of {artifact.file_name}: {error}") from error
-        return cls(load(artifact.model, artifact.runtime), parameters)
 
-    def score(self, beat: BeatInput | None, *, analysable: bool = True) -> BeatScore | None:
-        """Score a beat, or abstain."""
+    def begin(self) -> History:
+        """What to hand to `score` for a patient of whom nothing is known yet."""
+        return self._scoring.sequence.begin()
+
+    def resumed(self, packed: bytes) -> History:
+        """A history that was kept; a new one where it is not of this model."""
+        return self._scoring.sequence.resumed(packed)
+
+    def score(self, beat: BeatInput | None, history: History, *, analysable: bool = True) -> BeatScore | None:
+        """Score the next beat of a patient, whose history goes on with it; or abstain, and leave it as it is."""
         if beat is None or not analysable:
             return None
         if not (np.isfinite(beat.beat).all() and np.isfinite(beat.context).all()):
@@ -77,7 +86,7 @@ class BeatScorer:
         context = beat.context[None]
         outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
         seen = (outputs[0], outputs[1], outputs[2], outputs[3])
-        views = self._scoring.views(beat.beat[None], context, seen)
+        views = self._scoring.views(beat.beat[None], context, seen, history)
         return BeatScore(
             sample=beat.sample,
             score=float(views.score[0]),

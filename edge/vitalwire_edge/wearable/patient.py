@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.inference.calibration import CalibrationState
-from vitalwire_edge.process.durable import write_durably
+from vitalwire_edge.process.durable import sync_folder, write_durably
 from vitalwire_edge.signal.beats import REFERENCE_BEATS, WINDOW, RunningReference
 
 log = structlog.get_logger()
@@ -32,7 +32,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
     `utc_ns` is None where the clock was not synchronised. `windows` are the reference's beats, int16 little-endian in
     steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` (whose times are monotonic) and
-    `level` (the scores that the patient's own level rests on) belong to.
+    `level` (the scores that the patient's own level rests on) belong to, and `history` (what its sequence model
+    remembers of the patient, see `inference.sequence.History`).
     """
 
     format: int = FORMAT
@@ -45,6 +46,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     calibration: CalibrationState | None = None
     level: tuple[float, ...] = ()
+    history: bytes = b""
 
     def reference(self) -> RunningReference:
         """The reference beat."""
@@ -77,6 +79,7 @@ class Baselines:
         self._folder = folder
         self._waiting: dict[str, Baseline] = {}
         self._changed = threading.Condition()
+        self._writing = threading.Lock()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="baselines", daemon=True)
 
@@ -101,6 +104,15 @@ class Baselines:
             self._waiting[baseline.device] = baseline
             self._changed.notify()
 
+    def forget(self, device: str) -> None:
+        """Let nothing be kept of the patient of `device`; that is so on disk when this returns. Raises `OSError`."""
+        with self._writing:
+            with self._changed:
+                self._waiting.pop(device, None)
+            self._path(device).unlink(missing_ok=True)
+            if self._folder.exists():
+                sync_folder(self._folder)
+
     def load(self, device: str) -> Baseline | None:
         """What is kept of `device`."""
         path = self._path(device)
@@ -122,10 +134,12 @@ class Baselines:
             with self._changed:
                 if not self._waiting and not self._ending:
                     self._changed.wait(_TURN_S)
-                due, self._waiting = self._waiting, {}
                 ending = self._ending
-            for baseline in due.values():
-                self._write(baseline)
+            with self._writing:
+                with self._changed:
+                    due, self._waiting = self._waiting, {}
+                for baseline in due.values():
+                    self._write(baseline)
             if ending:
                 return
 

@@ -23,6 +23,7 @@ from vitalwire_edge.inference.beat_model import BeatScore, BeatScorer
 from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration, alert_score
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.level import OwnLevel
+from vitalwire_edge.inference.sequence import History
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, RunningReference
 from vitalwire_edge.signal.chain import BeatWindow, SignalSecond
@@ -120,6 +121,7 @@ class BeatScoring:
         self._kept_ns = clock.now().mono_ns
         self._calibration: AlertCalibration | None = None
         self._level = OwnLevel()
+        self._history: History | None = None
         self._generation = -1
         self._model = ""
         self._failed_generation = -1
@@ -159,6 +161,12 @@ class BeatScoring:
         if self._open is not None and now_ns >= self._open_until_ns:
             self._clear(now_ns)
 
+    def end(self, now_ns: int) -> None:
+        """The patient is another one: hand out what was gathered, and end an alert that is open."""
+        self.flush()
+        if self._open is not None:
+            self._clear(now_ns)
+
     def flush(self) -> None:
         """Hand out the scores that were gathered."""
         if self._scores and self._by is not None and self._calibration is not None:
@@ -176,9 +184,11 @@ class BeatScoring:
         kept = self._kept
         model, calibration = self._model, None if self._calibration is None else self._calibration.state
         level = tuple(round(score, 4) for score in self._level.values)
+        history = b"" if self._history is None else self._history.packed()
         if calibration is None and kept is not None:
             # No model has scored since the start: what the last one left is not forgotten for that.
             model, calibration, level = kept.model, kept.calibration_now(self._clock), kept.level
+            history = kept.history
         self._baselines.keep(
             Baseline(
                 device=self._device,
@@ -190,6 +200,7 @@ class BeatScoring:
                 model=model,
                 calibration=calibration,
                 level=level,
+                history=history,
             )
         )
 
@@ -214,7 +225,7 @@ class BeatScoring:
         self.counts["beats_abstained"] += 1
         loaded = self._slot.loaded
         if loaded is not None:
-            self._calibrated(loaded)
+            self._prepared(loaded)
             self._scores.append((mono_ns, None))
 
     def _score(self, mono_ns: int, beat: BeatInput) -> None:
@@ -223,14 +234,14 @@ class BeatScoring:
                 if loaded is None:
                     self.counts["beats_missed"] += 1
                     return
-                score = loaded.model.score(beat, analysable=True)
+                calibration, history = self._prepared(loaded)
+                score = loaded.model.score(beat, history)
                 if score is not None and not isfinite(score.score):
                     raise NotAScoreError(f"model {loaded.version} gave {score.score}")
         except Exception as error:  # noqa: BLE001 - whatever a model does, the stream goes on; the first is told
             self._failed(error)
             return
         self.counts["beats_abstained" if score is None else "beats_scored"] += 1
-        calibration = self._calibrated(loaded)
         alert = None
         if score is not None:
             score = replace(score, score=self._level.relative(score.score))
@@ -259,32 +270,32 @@ class BeatScoring:
             self._failed_generation = generation
             log.error("score_failed", device=self._device, exc_info=error)
 
-    def _calibrated(self, loaded: Loaded[BeatScorer]) -> AlertCalibration:
-        """The calibration for `loaded`: a swap resets the threshold; a restart with the same model does not."""
-        if self._calibration is not None and loaded.generation == self._generation:
-            return self._calibration
+    def _prepared(self, loaded: Loaded[BeatScorer]) -> tuple[AlertCalibration, History]:
+        """Calibration and history under `loaded`: a swap begins them anew, a restart with the same model does not."""
+        if (
+            self._calibration is not None
+            and self._history is not None
+            and loaded.generation == self._generation
+        ):
+            return self._calibration, self._history
         self.flush()
         self._by = loaded
-        threshold = loaded.model.threshold
-        before = self._calibration
-        if before is None and self._kept is not None:
-            state = self._kept.calibration_now(self._clock)
+        before, same, kept = self._calibration, False, self._kept
+        if before is None and kept is not None:
+            state = kept.calibration_now(self._clock)
             if state is not None:
                 before = AlertCalibration.restored(state, budget_per_hour=self._budget)
-                if self._kept.model == loaded.manifest_sha256:
-                    self._level.restore(self._kept.level)
-                    self._model, self._generation, self._calibration = (
-                        self._kept.model,
-                        loaded.generation,
-                        before,
-                    )
-                    return before
+                same = kept.model == loaded.manifest_sha256
         if before is None:
-            before = AlertCalibration(budget_per_hour=self._budget, threshold=threshold)
-        self._calibration = before.renewed(threshold)
+            before = AlertCalibration(budget_per_hour=self._budget, threshold=loaded.model.threshold)
         self._level = OwnLevel()
+        if same and kept is not None:
+            self._level.restore(kept.level)
+            self._history, self._calibration = loaded.model.resumed(kept.history), before
+        else:
+            self._history, self._calibration = loaded.model.begin(), before.renewed(loaded.model.threshold)
         self._model, self._generation = loaded.manifest_sha256, loaded.generation
-        return self._calibration
+        return self._calibration, self._history
 
     def _raise(
         self, loaded: Loaded[BeatScorer], mono_ns: int, beat: BeatInput, score: BeatScore, alert: Alert

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from vitalwire_cloud.train.dataset import load_record
-from vitalwire_cloud.train.fit_beat import TrainingDataError, fit
+from vitalwire_cloud.train.dataset import TrainingDataError, load_record
+from vitalwire_cloud.train.fit_beat import fit
 from vitalwire_edge.inference import selftest, shipped
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.beat_model import BeatScorer
@@ -76,7 +76,8 @@ def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact,
         BeatInput(int(patient.sample[k]), patient.beat[k], patient.reference[k], patient.context[k], 1500.0)
         for k in chosen
     ]
-    scored = [scorer.score(beat) for beat in beats]
+    history = scorer.begin()
+    scored = [scorer.score(beat, history) for beat in beats]
     assert roc_auc_score(patient.label[chosen] == "V", [s.score for s in scored]) > 0.99
     for beat in beats[::40]:
         expected = scorer.expected_uv(beat)
@@ -87,11 +88,14 @@ def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact,
             np.abs(np.diff(expected, 2)).max()
             < 1.5 * np.abs(np.diff(beat.reference * beat.scale_uv, 2)).max()
         )
-    assert scorer.score(None) is None
-    assert scorer.score(beats[0], analysable=False) is None
+    before = history.packed()
+    assert scorer.score(None, history) is None
+    assert scorer.score(beats[0], history, analysable=False) is None
     broken = beats[0].beat.copy()
     broken[3] = np.nan
-    assert scorer.score(BeatInput(1, broken, beats[0].reference, beats[0].context, 1.0)) is None
+    assert scorer.score(BeatInput(1, broken, beats[0].reference, beats[0].context, 1.0), history) is None
+    # What it abstained from, it does not remember.
+    assert history.packed() == before
 
 
 def test_training_repeats_and_resumes(patient, tmp_path):
@@ -100,7 +104,9 @@ def test_training_repeats_and_resumes(patient, tmp_path):
     fit([patient], seed=4, epochs=1, folder=tmp_path)
     resumed = fit([patient], seed=4, epochs=2, folder=tmp_path)
     assert resumed.parameters == straight.parameters
-    for one, other in zip(straight.network.parameters(), resumed.network.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for name in ("network", "sequence"):
+        pair = (getattr(straight, name).parameters(), getattr(resumed, name).parameters())
+        for one, other in zip(*pair, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
     with pytest.raises(TrainingDataError, match="another seed"):
         fit([patient], seed=5, epochs=2, folder=tmp_path)

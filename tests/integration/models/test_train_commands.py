@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from vitalwire_cloud.train import export
 from vitalwire_cloud.train.commands import export_app, train_app
-from vitalwire_cloud.train.dataset import load_record
-from vitalwire_cloud.train.fit_beat import Parent, TrainingDataError, fit
+from vitalwire_cloud.train.dataset import TrainingDataError, load_record
+from vitalwire_cloud.train.fit_beat import Parent, fit
 from vitalwire_edge.inference import selftest
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.beat_model import BeatScorer
@@ -84,9 +84,7 @@ def test_a_run_is_resumed_and_other_data_are_refused(trained, data, patients, tm
     once = fit(patients, seed=3, epochs=1, folder=tmp_path)
     done = train("--data", data, "--out", tmp_path, "--epochs", 2, "--seed", 3)
     assert (once.epochs, done.exit_code) == (1, 0)
-    _, straight, _ = export.saved(trained)
-    _, resumed, _ = export.saved(tmp_path)
-    assert resumed == straight
+    assert export.saved(tmp_path).parameters == export.saved(trained).parameters
     other = train("--data", data, "--records", "122", "--out", tmp_path, "--epochs", 2, "--seed", 3)
     assert other.exit_code == 2
     assert "at least 1024" in other.output
@@ -96,19 +94,20 @@ def test_a_model_goes_on_from_its_parent(trained, data, patients, tmp_path):
     done = train("--data", data, "--parent", trained, "--out", tmp_path, "--epochs", 1, "--seed", 4)
     assert done.exit_code == 0, done.output
     child, before = run_of(tmp_path), run_of(trained)
-    network, parameters, _ = export.saved(trained)
-    assert child["parent"] == Parent(network, parameters).digest().hex()
+    kept = export.saved(trained)
+    parameters = kept.parameters
+    assert child["parent"] == Parent(kept.network, kept.sequence, parameters).digest().hex()
     assert child["records"] == before["records"]
     assert f"parent: {before['sources'][0]}" in child["sources"]
     # One epoch more, not one epoch: from scratch the first is far behind.
     anew = fit(patients, seed=4, epochs=1)
     assert child["final_loss"] < before["final_loss"] < anew.final_loss
-    _, continued, _ = export.saved(tmp_path)
+    continued = export.saved(tmp_path).parameters
     assert (continued.centre, continued.width) == (parameters.centre, parameters.width)
     old = msgspec.structs.replace(parameters, preprocessing=parameters.preprocessing + 1)
     with pytest.raises(TrainingDataError, match="preprocessing"):
-        fit(patients, seed=4, epochs=1, parent=Parent(network, old))
-    assert not any(torch.isnan(each).any() for each in network.parameters())
+        fit(patients, seed=4, epochs=1, parent=Parent(kept.network, kept.sequence, old))
+    assert not any(torch.isnan(each).any() for each in kept.network.parameters())
 
 
 def test_a_child_tells_of_data_that_only_its_parent_saw(trained, recordings, tmp_path):
@@ -170,8 +169,10 @@ def test_an_export_is_signed_and_scores_on_a_gateway(trained, patients, tmp_path
     scorer = BeatScorer.of(artifact)
     ectopic = patients[0]
     rows = zip(ectopic.sample, ectopic.beat, ectopic.reference, ectopic.context, strict=True)
+    history = scorer.begin()
     said = [
-        scorer.score(BeatInput(int(at), beat, own, context, 1.0)).score for at, beat, own, context in rows
+        scorer.score(BeatInput(int(at), beat, own, context, 1.0), history).score
+        for at, beat, own, context in rows
     ]
     assert np.median(np.array(said)[ectopic.label == "V"]) > np.quantile(np.array(said)[ectopic.normal], 0.95)
     card = msgspec.json.decode(artifact.parts["card.json"])

@@ -12,6 +12,7 @@ from vitalwire_edge.config import ScoringConfig, TelemetryConfig
 from vitalwire_edge.inference.beat_model import BeatScore
 from vitalwire_edge.inference.calibration import window_limit
 from vitalwire_edge.inference.features import FeatureStream
+from vitalwire_edge.inference.sequence import History
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, WINDOW
 from vitalwire_edge.wearable.device import Surroundings, Wearable
@@ -35,7 +36,7 @@ STRANGE = 9.0
 
 
 class Model:
-    """Says what it is told to say."""
+    """Says what it is told to say, and remembers of a patient how many beats it scored."""
 
     threshold = 2.0
 
@@ -43,8 +44,14 @@ class Model:
         self.say = say
         self.samples = []
 
-    def score(self, beat, *, analysable):
-        assert analysable
+    def begin(self):
+        return History(np.zeros(1, np.float32))
+
+    def resumed(self, packed):
+        return History(np.frombuffer(packed, "<f4").copy())
+
+    def score(self, beat, history):
+        history.state[0] += 1
         self.samples.append(beat.sample)
         value = self.say(beat)
         return BeatScore(beat.sample, value, shape=0.5, timing=value, amplitude=0.1)
@@ -281,6 +288,8 @@ def test_a_swap_misses_no_beat_resets_the_threshold_and_keeps_patient_and_budget
     assert {message.model for message in new} == {f"{2:064x}"}
     assert new[0].threshold == 1.5
     assert [message.threshold for message in bed.of("score") if message.version == 1][-1] > 2.3
+    # Another model has memories of its own.
+    assert bed.wearable._scoring._history.state[0] == len(other.samples)
     # Six an hour allow one in these two minutes, whoever raised it.
     assert len(bed.alerts()) == 1
 
@@ -293,8 +302,11 @@ def test_a_restart_keeps_reference_threshold_and_budget(tmp_path):
     assert first.baselines.counters["baselines_written"] >= 1
     threshold = first.of("score")[-1].threshold
     reference = first.wearable._scoring._reference.current
-    second = Bed(tmp_path, model=Model(lambda _beat: STRANGE))
+    remembered = first.wearable._scoring._history.state[0]
+    model = Model(lambda _beat: STRANGE)
+    second = Bed(tmp_path, model=model)
     second.run(60, shift_s=70)
+    assert second.wearable._scoring._history.state[0] == remembered + len(model.samples)
     kept = second.wearable._scoring._reference.current
     assert kept.count > 80
     np.testing.assert_allclose(kept.beat_uv, reference.beat_uv, atol=20)
@@ -325,7 +337,9 @@ def test_a_start_without_a_model_forgets_no_budget(tmp_path):
     without.run(30, shift_s=70)
     without.end()
     later = Baselines(tmp_path).load("chest-1")
-    assert (later.model, later.calibration, later.level) == (kept.model, kept.calibration, kept.level)
+    names = ("model", "calibration", "level", "history")
+    assert [getattr(later, name) for name in names] == [getattr(kept, name) for name in names]
+    assert kept.history
     assert later.mono_ns > kept.mono_ns
 
 

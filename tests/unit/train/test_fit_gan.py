@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vitalwire_cloud.train import export_generator
+from vitalwire_cloud.train.dataset import TrainingDataError
 from vitalwire_cloud.train.export import FittedModelError
-from vitalwire_cloud.train.fit_beat import TrainingDataError
 from vitalwire_cloud.train.fit_gan import fit, personal_styles
 from vitalwire_edge.inference.generator import network_inputs
 
