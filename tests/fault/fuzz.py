@@ -1,4 +1,4 @@
-"""Damaged frames, messages, artifacts, answers of the cloud and Bluetooth values.
+"""Damaged frames, messages, artifacts, releases, answers of the cloud and Bluetooth values.
 
 Nothing crashes, nothing impossible is stored, nothing unsigned is opened.
 Many: python tests/fault/fuzz.py --count 10000000 --jobs 2 --report tests/fault/reports/fuzz.json
@@ -68,7 +68,14 @@ NOW_NS: Final = 1_800_000_000 * 10**9
 _FUTURE_NS: Final = 60 * 10**9
 _HALF_HOUR_NS: Final = 1800 * 10**9
 _STORE_EVERY: Final = 2000
-_SHARES: Final = {"frames": 0.50, "messages": 0.37, "artifacts": 0.05, "answers": 0.05, "bluetooth": 0.03}
+_SHARES: Final = {
+    "frames": 0.50,
+    "messages": 0.37,
+    "artifacts": 0.04,
+    "releases": 0.01,
+    "answers": 0.05,
+    "bluetooth": 0.03,
+}
 _HEADER_BYTES: Final = 18
 _MODEL: Final = "5a" * 32
 
@@ -235,6 +242,7 @@ def fuzz(seed: int, count: int) -> Tally:
             "frames": fuzz_frames,
             "messages": lambda rng, n, found: fuzz_messages(rng, n, found, Path(scratch) / "store"),
             "artifacts": fuzz_artifacts,
+            "releases": fuzz_gateway.fuzz_releases,
             "answers": fuzz_gateway.fuzz_answers,
             "bluetooth": fuzz_gateway.fuzz_bluetooth,
         }

@@ -1,15 +1,22 @@
-"""What a gateway hears, damaged: sealed answers of the cloud, and values of Bluetooth characteristics."""
+"""What a gateway hears, damaged: sealed answers of the cloud, releases of its software, Bluetooth values."""
 
 import dataclasses
+import io
 import math
+import zipfile
 from datetime import datetime
 from typing import Final
 
 import ble_captures as captured
 import msgspec
 import numpy as np
+import release_wheel
 from damage import Tally, damaged
 
+from vitalwire_edge.inference.keys import Root
+from vitalwire_edge.inference.refusal import ArtifactRefusedError
+from vitalwire_edge.software.release import open_release, pack_release
+from vitalwire_edge.software.wheel import read_wheel
 from vitalwire_edge.sources.ble import heart_rate, oximeter, polar, spot
 from vitalwire_edge.sources.ble.values import BleDataError
 from vitalwire_edge.wire.codes import VITALS, ValueStatus
@@ -143,3 +150,35 @@ def fuzz_bluetooth(rng: np.random.Generator, count: int, tally: Tally) -> None:
             assert reading.code in VITALS, dataclasses.astuple(reading)
             if reading.status is ValueStatus.OK:
                 assert math.isfinite(reading.value), dataclasses.astuple(reading)
+
+
+def fuzz_releases(rng: np.random.Generator, count: int, tally: Tally) -> None:
+    """Damage a signed release, the wheel in it, and files of the wheel; only the signed file itself is opened."""
+    root = Root.new()
+    signer = root.delegate(now_ns=release_wheel.NOW_NS, expires_ns=None, purpose="software")
+    wheel = release_wheel.program("print(1)\n", requires=("numpy>=1.26",))
+    good = pack_release(wheel, signer, version=3, created_ns=release_wheel.NOW_NS)
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for _ in range(count):
+        kind = int(rng.integers(3))
+        try:
+            if kind == 0:
+                data = damaged(rng, [good])
+                open_release(data, root.trust, now_ns=release_wheel.NOW_NS, arch="x86_64")
+                assert data == good, "a changed release was opened"
+                continue
+            found = read_wheel(damaged(rng, [wheel]) if kind == 1 else _rezipped(rng, members))
+            assert found.software
+            tally.outcomes["wheel read"] += 1
+        except ArtifactRefusedError as error:
+            tally.outcomes[f"release refused: {error.reason.value}"] += 1
+
+
+def _rezipped(rng: np.random.Generator, members: dict[str, bytes]) -> bytes:
+    name = list(members)[int(rng.integers(len(members)))]
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path, data in members.items():
+            archive.writestr(path, damaged(rng, [data]) if path == name and data else data)
+    return made.getvalue()

@@ -1,14 +1,12 @@
 """A store that is away for minutes: nothing is acknowledged, little is tried, memory stays bounded, all is stored."""
 
-import queue
-
 import pytest
 from stored import wave
 
 from vitalwire_cloud.config import IngestConfig
+from vitalwire_cloud.ingest.bulk import Delivery, Inbox
 from vitalwire_cloud.ingest.commits import CommitTeller
 from vitalwire_cloud.ingest.keys import KeyRing
-from vitalwire_cloud.ingest.link import Delivery
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import LiveHub
 from vitalwire_cloud.store.embedded import EmbeddedStore
@@ -68,7 +66,7 @@ class Link:
     connection = 1
 
     def __init__(self, messages: int) -> None:
-        self.queue: queue.Queue[Delivery] = queue.Queue(QUEUED)
+        self.queue = Inbox(QUEUED)
         self.acknowledged: list[int] = []
         self.left = [
             Delivery("v1/ward-3/gw-1/w-1/ecg", encode_data(wave(seq).message), False, RECEIVED_NS, 1, seq + 1)
@@ -81,9 +79,9 @@ class Link:
                 return
             self.queue.put_nowait(self.left.pop(0))
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self.acknowledged.append(delivery.mid)
-        self.deliver_what_fits(1)
+    def acknowledge(self, batch: list[Delivery]) -> None:
+        self.acknowledged += [delivery.mid for delivery in batch]
+        self.deliver_what_fits(len(batch))
 
     def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
         return bool(topic and payload) and (expiry_s is None or expiry_s > 0)

@@ -5,12 +5,15 @@ projects"). Only pure Python is taken, and dependencies are not updated over the
 here is refused by name.
 """
 
+import csv
 import importlib.metadata
 import io
 import platform
 import re
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.parser import BytesParser
@@ -27,6 +30,11 @@ NAME: Final = "vitalwire"
 """The distribution that may be updated, as a gateway is installed: with the extra `edge`."""
 
 _EXTRAS: Final = ("", "edge")
+_UNREADABLE: Final = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, NotImplementedError, RuntimeError, EOFError, ValueError,
+    IndexError,
+)  # fmt: skip
+"""What `zipfile` raises for bytes that are no archive, or a damaged one."""
 _MAX_FILES: Final = 5000
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _DIST_INFO: Final = re.compile(r"vitalwire-([0-9A-Za-z.!+_]+)\.dist-info/RECORD")
@@ -55,7 +63,7 @@ def read_wheel(data: bytes) -> Wheel:
                 _check_name(entry, files)
                 with archive.open(entry) as content:
                     files[entry.filename] = content.read(entry.file_size + 1)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         raise _malformed(f"the wheel cannot be read: {error}") from error
     record = next((name for name in files if _DIST_INFO.fullmatch(name)), None)
     if record is None:
@@ -152,7 +160,7 @@ def _check_name(entry: zipfile.ZipInfo, known: Mapping[str, bytes]) -> None:
 def _check_record(files: Mapping[str, bytes], record: str) -> None:
     try:
         wanted = listed(files[record])
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise _malformed(f"{record} cannot be read") from error
     if set(wanted) | {record} != set(files):
         raise _malformed(f"the wheel's files are not those that {record} lists")
