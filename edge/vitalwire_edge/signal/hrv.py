@@ -113,8 +113,8 @@ def spectrum(time_s: Floats, rr_s: Floats, nn: Bools) -> Spectrum:
     span = float(t[-1] - t[0])
     if span < 120.0 or ms.sum() / 1000.0 < LEAST_COVERAGE * span:
         return Spectrum()
-    line = np.polynomial.polynomial.polyfit(t - t[0], ms, 1)
-    steady = ms - np.polynomial.polynomial.polyval(t - t[0], line)
+    since, off = t - t.mean(), ms - ms.mean()
+    steady = off - since * (since @ off) / (since @ since)
     count = round((HF_HZ[1] - LF_HZ[0]) / _STEP_HZ) + 1
     power = np.empty(count)
     _lomb_scargle(t - t[0], steady, LF_HZ[0], _STEP_HZ, power)

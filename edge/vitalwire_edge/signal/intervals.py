@@ -21,7 +21,7 @@ Formula = Literal["fridericia", "bazett", "framingham", "hodges"]
 LEAST_BEATS: Final = 10
 """As many as a ten-second resting ECG holds; fewer are not averaged by electrocardiographs either."""
 
-MOST_BEATS: Final = 48
+MOST_BEATS: Final = 40
 """More than these change the median by less than a sample is worth."""
 
 LEAST_P: Final = 5.0
