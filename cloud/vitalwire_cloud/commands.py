@@ -7,7 +7,7 @@ import msgspec
 import structlog
 import typer
 
-from vitalwire_cloud import demand, proof
+from vitalwire_cloud import demand, order_commands, proof
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail, text
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.service import ServiceError, serve
@@ -27,6 +27,8 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not
 app.add_typer(quarantine_app, name="quarantine")
 mount(app)
 app.command()(demand.waveform)
+app.command("new-patient")(order_commands.new_patient)
+app.command("orders")(order_commands.orders)
 
 
 @app.command(

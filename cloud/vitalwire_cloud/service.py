@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,12 @@ from vitalwire_cloud.ingest.keys import KeyRing
 from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.orders import OrderBook, OrderDesk, OrderError, open_orders
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.desk import ModelDesk
+from vitalwire_cloud.registry.desks import Desk, Desks
 from vitalwire_cloud.registry.ledger import ModelLedger, RegistryError, open_ledger
+from vitalwire_cloud.registry.releases import open_releases
 from vitalwire_cloud.retention import RetentionTask
 from vitalwire_cloud.store.interface import Store
 from vitalwire_cloud.store.opening import open_store
@@ -57,6 +60,8 @@ class Running:
     link: BrokerLink
     pipeline: Pipeline
     models: ModelLedger
+    releases: ModelLedger
+    orders: OrderBook
 
     def ready(self) -> str | None:
         """None when data flows from broker to store to staff, else the first reason why not."""
@@ -93,7 +98,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
             link = BrokerLink(config.mqtt, site=config.site, queue_messages=config.ingest.queue_messages)
             keys = KeyRing(config.keys)
             teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
-            with _model_desk(config, link, keys) as models:
+            with _desks(config, link, keys) as desks:
                 pipeline = Pipeline(
                     link=link,
                     store=store,
@@ -101,7 +106,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                     hub=hub,
                     watcher=desk,
                     config=config.ingest,
-                    models=models,
+                    models=Desks(desks.by_verb),
                 )
                 upkeep = RetentionTask(store, config.retention)
                 desk.start()
@@ -117,7 +122,9 @@ def started(config: CloudConfig) -> Iterator[Running]:
                         hub,
                         link,
                         pipeline,
-                        models.ledger,
+                        desks.models.ledger,
+                        desks.software.ledger,
+                        desks.orders.book,
                     )
                 finally:
                     link.stop_receiving()
@@ -131,25 +138,44 @@ def started(config: CloudConfig) -> Iterator[Running]:
         store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _AtWork:
+    """The desks that speak with gateways."""
+
+    models: ModelDesk
+    software: ModelDesk
+    orders: OrderDesk
+
+    @property
+    def by_verb(self) -> dict[str, Desk]:
+        """Who hears what."""
+        return {"model-state": self.models, "software-state": self.software, "cmd-done": self.orders}
+
+
 @contextmanager
-def _model_desk(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[ModelDesk]:
-    """The desk that keeps gateways in models, at work. Raises `ServiceError`, `ConfigError`."""
-    key_file = config.models.signing_key_file
-    try:
-        signer = None if key_file is None else Signer.read(Path(key_file))
-        ledger = open_ledger(config.data)
-        _know_shipped(ledger)
-    except KeyFileError as error:
-        raise ConfigError(str(error)) from error
-    except RegistryError as error:
-        raise ServiceError(str(error)) from error
-    desk = ModelDesk(ledger, link.publish, keys.get, config=config.models.rollout, signer=signer)
-    desk.start()
-    try:
-        yield desk
-    finally:
-        desk.stop()
-        ledger.close()
+def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_AtWork]:
+    """The desks for models, software and orders, at work. Raises `ServiceError`, `ConfigError`."""
+    key_file, rollout = config.models.signing_key_file, config.models.rollout
+    with ExitStack() as stack:
+        try:
+            signer = None if key_file is None else Signer.read(Path(key_file))
+            ledger = stack.enter_context(closing(open_ledger(config.data)))
+            _know_shipped(ledger)
+            releases = stack.enter_context(closing(open_releases(config.data)))
+            orders = stack.enter_context(closing(open_orders(config.data)))
+        except KeyFileError as error:
+            raise ConfigError(str(error)) from error
+        except (RegistryError, OrderError) as error:
+            raise ServiceError(str(error)) from error
+        desks = _AtWork(
+            ModelDesk(ledger, link.publish, keys.get, config=rollout, signer=signer),
+            ModelDesk(releases, link.publish, keys.get, config=rollout, kind="software"),
+            OrderDesk(orders, link.publish, keys.get),
+        )
+        for desk in (desks.models, desks.software, desks.orders):
+            desk.start()
+            stack.callback(desk.stop)
+        yield desks
 
 
 def _know_shipped(ledger: ModelLedger) -> None:
@@ -175,6 +201,8 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
                     hub=running.hub,
                     info=running,
                     models=running.models,
+                    releases=running.releases,
+                    orders=running.orders,
                     token=token,
                 ),
                 log_config=None,

@@ -8,6 +8,7 @@ import importlib.metadata
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,7 @@ from vitalwire_edge.status import (
 )
 from vitalwire_edge.wearable.device import Surroundings, Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
+from vitalwire_edge.wearable.orders import Orders
 from vitalwire_edge.wearable.patient import Baselines
 from vitalwire_edge.wearable.scoring import Scoring
 from vitalwire_edge.wire.messages import (
@@ -97,6 +99,9 @@ class Agent:
             healthy=self._healthy,
         )
         self.baselines = Baselines(config.patient_folder)
+        self.orders = Orders(
+            config.patient_folder, self.baselines, clock=self.clock, renew=self._renew_patient
+        )
         self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
         presence = Presence(
             self._gateway_birth, self._lifecycles, self._gateway_status, self._commands.append
@@ -111,6 +116,7 @@ class Agent:
             presence=presence,
             models=self.models,
             software=self.software,
+            orders=self.orders,
         )
         self.inbox = Inbox()
         self.sources = build_sources(config.sources, self.inbox)
@@ -218,6 +224,7 @@ class Agent:
             self.models.counters,
             self.software.counters,
             self.baselines.counters,
+            self.orders.counters,
             *(wearable.counts() for wearable in list(self.door.wearables.values())),
         )
         counters["clock_steps"] += self.clock.steps
@@ -304,8 +311,22 @@ class Agent:
         self._turned_s = time.monotonic()
         self.door.tick(time.monotonic_ns())
 
+    def _renew_patient(self, device: str, forget: Callable[[], None]) -> None:
+        wearable = self.door.wearables.get(device)
+        if wearable is None and device in self._open_alarms:
+            # Not here since the start, and an alarm of the patient before is open: it has to be cleared.
+            wearable = self._wearable(device)
+        if wearable is None:
+            forget()
+        else:
+            wearable.new_patient(forget)
+
     def _obey(self, command: Command) -> None:
         """A command that the cloud sealed and that has not expired."""
+        if command.command == "new_patient":
+            self.orders.obey(command)
+            self.link.wake()
+            return
         wearable = self.door.wearables.get(command.device or "")
         seconds = command.seconds or 0.0
         if wearable is None or not 0 < seconds <= MAX_DEMAND_S:

@@ -52,9 +52,14 @@ def main() -> None:
     wanted = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     app, missing = build(wanted)
     if wanted in missing:
-        extra = {"broker": "cloud", "model": "cloud", "demo": "sim", "data": "sim", "generate": "edge"}.get(
-            wanted, wanted
-        )
+        extra = {
+            "broker": "cloud",
+            "model": "cloud",
+            "release": "cloud",
+            "demo": "sim",
+            "data": "sim",
+            "generate": "edge",
+        }.get(wanted, wanted)
         typer.echo(f"vitalwire {wanted}: needs {missing[wanted]!r}, install vitalwire[{extra}]", err=True)
         raise SystemExit(_WRONG_USE)
     try:

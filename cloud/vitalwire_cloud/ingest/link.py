@@ -233,5 +233,6 @@ def subscriptions(site: str | None, group: str) -> list[str]:
     # A group of its own for every stream: the embedded broker keeps one read position per group name, whatever the
     # filter, so streams that shared a name would take each other's messages.
     shared = [f"$share/{group}-{stream}/{head}/+/{stream}" for stream in STREAMS]
-    state = [f"{head}/{verb}" for verb in ("birth", "death", "status", "model-state")]
+    verbs = ("birth", "death", "status", "model-state", "software-state", "cmd-done")
+    state = [f"{head}/{verb}" for verb in verbs]
     return [*shared, *state, f"{head}/+/birth", f"{head}/+/death"]

@@ -39,6 +39,7 @@ from vitalwire_edge.wire.topics import Topic, TopicError, parse
 
 log = structlog.get_logger()
 
+_FOR_DESKS: Final = ("/model-state", "/software-state", "/cmd-done")
 _IDLE_S: Final = 0.1
 _FIRST_RETRY_S: Final = 0.2
 _LAST_RETRY_S: Final = 5.0
@@ -61,13 +62,13 @@ class Watcher(Protocol):
 
 
 class ModelWatcher(Protocol):
-    """Who keeps gateways in models; nothing here may block or raise."""
+    """Who keeps gateways in models, software and orders; nothing here may block or raise."""
 
     def gateway_seen(self, site: str, gateway: str) -> None:
         """A gateway said something."""
 
     def heard(self, topic: str, payload: bytes) -> None:
-        """A gateway asked for chunks of a model, or reported on one."""
+        """A gateway asked for chunks, reported what became of something, or did what it was told."""
 
 
 class Pipeline:
@@ -186,7 +187,7 @@ class Pipeline:
         notices: list[Notice] = []
         max_future_ns = round(self._config.max_future_s * 1e9)
         for delivery in batch:
-            if delivery.topic.endswith("/model-state"):
+            if delivery.topic.endswith(_FOR_DESKS):
                 # Not data and not state of a stream: gateways say it again, so nothing is kept of it here.
                 if self._models is not None:
                     self._models.heard(delivery.topic, delivery.payload)

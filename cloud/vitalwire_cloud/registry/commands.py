@@ -3,7 +3,7 @@
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, cast, get_args
 
 import msgspec
 import typer
@@ -13,7 +13,7 @@ from vitalwire_cloud.registry.gate import Decision, Evidence, decide
 from vitalwire_cloud.registry.ledger import Model, RegistryError, open_ledger
 from vitalwire_cloud.registry.rollout import progress
 from vitalwire_edge.inference import runtime
-from vitalwire_edge.inference.keys import KeyFileError, Root, Signer, Trust, write_secret
+from vitalwire_edge.inference.keys import KeyFileError, Purpose, Root, Signer, Trust, write_secret
 
 app = typer.Typer(no_args_is_help=True, help="The models of the fleet: list, show, publish, roll back, keys.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys that sign models.")
@@ -196,15 +196,22 @@ def keys_delegate(
     root: Annotated[Path, typer.Option(help="Root key, made by `keys init`.", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="File for the signing key.", metavar="FILE")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days until it ends.")] = 365,
+    purpose: Annotated[str, typer.Option(help="What it may sign: models or software.")] = "models",
 ) -> None:
     """Make a signing key that the root key vouches for until it ends."""
     now_ns = time.time_ns()
+    if purpose not in get_args(Purpose):
+        raise typer.BadParameter(f"{purpose!r}: use {' or '.join(get_args(Purpose))}", param_hint="--purpose")
     try:
-        signer = Root.read(root).delegate(now_ns=now_ns, expires_ns=now_ns + days * _DAY_NS)
+        signer = Root.read(root).delegate(
+            now_ns=now_ns, expires_ns=now_ns + days * _DAY_NS, purpose=cast("Purpose", purpose)
+        )
         write_secret(out, signer.to_json())
     except KeyFileError as error:
         _fail(error)
-    typer.echo(f"{out}: key {signer.delegation.key_id}, ends in {days} days; only its owner may read it")
+    typer.echo(
+        f"{out}: key {signer.delegation.key_id} for {purpose}, ends in {days} days; only its owner may read it"
+    )
 
 
 def _say_gate(decision: Decision) -> None:

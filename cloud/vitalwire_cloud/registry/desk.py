@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import structlog
 
@@ -42,9 +42,6 @@ from vitalwire_edge.wire.topics import TopicError, gateway_topic, parse
 
 log = structlog.get_logger()
 
-VERB: Final = "model-state"
-"""Verb of the topics whose messages are for the desk."""
-
 _QUEUED: Final = 1024
 _TURN_S: Final = 0.25
 _TICK_S: Final = 1.0
@@ -54,6 +51,9 @@ _KNOWN: Final = 10_000
 _CACHED: Final = 2
 _CHUNKS_PER_S: Final = 64.0
 """What one gateway is served, 3.8 MB/s: its patients' data share the broker."""
+
+
+Kind = Literal["model", "software"]
 
 
 class Publish(Protocol):
@@ -66,6 +66,7 @@ class Publish(Protocol):
 class ModelDesk:
     """Works on `ledger` until `stop`. `key_of` gives a gateway's key, or None: then it is not talked to.
 
+    `kind` is what it keeps gateways in, and so its topics: models, or releases of their software.
     With `signer`, gateways that are left on a model whose rollout was stopped are brought back by themselves.
     """
 
@@ -77,6 +78,7 @@ class ModelDesk:
         *,
         config: RolloutConfig | None = None,
         signer: Signer | None = None,
+        kind: Kind = "model",
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._ledger = ledger
@@ -84,6 +86,7 @@ class ModelDesk:
         self._key_of = key_of
         self._config = config or RolloutConfig()
         self._signer = signer
+        self._kind: Kind = kind
         self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(_QUEUED)
         self._stop = threading.Event()
         self._seeing = threading.Lock()
@@ -93,7 +96,7 @@ class ModelDesk:
         self._cache: OrderedDict[str, bytes] = OrderedDict()
         self._tick_s = 0.0
         self._problem: str | None = None
-        self._thread = threading.Thread(target=self._run, name="model-desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{kind}-desk", daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
@@ -148,21 +151,21 @@ class ModelDesk:
             work()
         except (MessageError, TopicError) as error:
             self.counters["rejected"] += 1
-            log.warning("model_message_rejected", reason=str(error))
+            log.warning("update_message_rejected", what=self._kind, reason=str(error))
         except RegistryError as error:
             self.counters["registry_errors"] += 1
             if self._problem is None:
-                log.warning("model_registry_unavailable", reason=str(error))
+                log.warning("registry_unavailable", what=self._kind, reason=str(error))
             self._problem = str(error)
         except Exception as error:
             self.counters["errors"] += 1
             self._problem = repr(error)
-            log.exception("model_desk_error")
+            log.exception("desk_error", what=self._kind)
 
     def _handle(self, topic_text: str, sealed: bytes) -> None:
         topic = parse(topic_text)
         key = self._key_of(topic.gateway)
-        if key is None or topic.device is not None or topic.verb != VERB:
+        if key is None or topic.device is not None or topic.verb != f"{self._kind}-state":
             self.counters["unknown"] += 1
             return
         gateway: Key = (topic.site, topic.gateway)
@@ -200,7 +203,8 @@ class ModelDesk:
     def _record(self, gateway: Key, report: ModelReport) -> None:
         if self._ledger.record(*gateway, report, time.time_ns()):
             log.info(
-                "model_report",
+                "update_report",
+                what=self._kind,
                 gateway="/".join(gateway),
                 state=report.state,
                 version=report.version,
@@ -234,7 +238,7 @@ class ModelDesk:
         if step is not None:
             stage, why = step
             self._ledger.set_stage(target.version, stage, why)
-            log.info("model_rollout", version=target.version, stage=stage, why=why)
+            log.info("rollout", what=self._kind, version=target.version, stage=stage, why=why)
             self._tick_s = 0.0
             return
         for gateway in present:
@@ -279,7 +283,7 @@ class ModelDesk:
         key = self._key_of(gateway[1])
         if key is None:
             return False
-        topic = gateway_topic(*gateway, "model")
+        topic = gateway_topic(*gateway, self._kind)
         return self._publish(topic, seal(key, topic, encode_model(message)), expiry_s=_EXPIRY_S)
 
     def _data(self, model: Model) -> bytes:

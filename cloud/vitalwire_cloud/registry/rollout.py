@@ -12,9 +12,14 @@ from vitalwire_edge.inference.refusal import Refusal
 Key = tuple[str, str]
 """Site and name of a gateway."""
 
-_OF_THE_MOMENT: Final = frozenset({Refusal.NO_ROOM.value, Refusal.EXPIRED.value})
+_OF_THE_MOMENT: Final = frozenset({Refusal.NO_ROOM.value, Refusal.EXPIRED.value, Refusal.UNSATISFIED.value})
 _OF_THE_GATEWAY: Final = frozenset(
-    {Refusal.NO_ROOM.value, Refusal.OLDER_VERSION.value, Refusal.WRONG_HARDWARE.value}
+    {
+        Refusal.NO_ROOM.value,
+        Refusal.OLDER_VERSION.value,
+        Refusal.WRONG_HARDWARE.value,
+        Refusal.UNSATISFIED.value,
+    }
 )
 """Reasons that say something about one gateway and nothing about the model."""
 

@@ -1,5 +1,6 @@
 """The typed API under /api/v1. Every range has a limit, so no query is unbounded."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,10 +11,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import Guard
 
 from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.orders import Order
 from vitalwire_cloud.store.interface import DeviceRecord, Store
 from vitalwire_cloud.web.access import same_origin_guard
 from vitalwire_cloud.web.links import LinkBoard
-from vitalwire_cloud.web.ports import Desk, Info, Models
+from vitalwire_cloud.web.ports import Desk, Info, Models, Orders
 from vitalwire_cloud.web.problems import ProblemError
 from vitalwire_cloud.web.views import (
     Acknowledgement,
@@ -37,6 +39,7 @@ from vitalwire_cloud.web.views import (
     vital_view,
     wave_unit,
 )
+from vitalwire_edge.wire.topics import TopicError, identifier
 
 MAX_ALARMS: Final = 1000
 MODEL_ALERT: Final = "beat_anomaly"
@@ -86,6 +89,8 @@ def api_router(
     info: Info,
     links: LinkBoard,
     models: Models | None,
+    releases: Models | None,
+    orders: Orders | None,
     guards: list[Guard],
     token_required: bool,
 ) -> Router:
@@ -152,20 +157,62 @@ def api_router(
     data = [service, devices, strip, vitals, rollups, beats, scores]
     return Router(
         path="/api/v1",
-        route_handlers=[*data, *_alarm_routes(desk), *_label_routes(desk), *_model_routes(models)],
+        route_handlers=[
+            *data,
+            *_alarm_routes(desk),
+            *_label_routes(desk),
+            *_model_routes(models, releases),
+            *_order_routes(orders),
+        ],
         guards=guards,
         tags=["v1"],
     )
 
 
-def _model_routes(models: Models | None) -> list[Callable[..., object]]:
+def _model_routes(models: Models | None, releases: Models | None) -> list[Callable[..., object]]:
     @get("/models", sync_to_thread=True, summary="Models, and the gateways that run them")
     def known_models() -> ModelsView:
         if models is None:
             return ModelsView(models=[], gateways=[])
         return models_view(models.models(), models.gateways(), models.reports())
 
-    return [known_models]
+    @get("/releases", sync_to_thread=True, summary="Releases of the gateways' software, and who runs them")
+    def known_releases() -> ModelsView:
+        if releases is None:
+            return ModelsView(models=[], gateways=[])
+        return models_view(releases.models(), releases.gateways(), releases.reports())
+
+    return [known_models, known_releases]
+
+
+def _order_routes(orders: Orders | None) -> list[Callable[..., object]]:
+    @get("/orders", sync_to_thread=True, summary="What gateways were told to forget, and whether they did")
+    def known_orders() -> list[Order]:
+        return [] if orders is None else orders.orders()
+
+    @post(
+        "/sites/{site:str}/gateways/{gateway:str}/devices/{device:str}/new-patient",
+        sync_to_thread=True,
+        guards=[same_origin_guard],
+        status_code=HTTPStatus.ACCEPTED,
+        summary="Another patient wears this: the gateway forgets the one before",
+    )
+    def new_patient(site: FromPath[str], gateway: FromPath[str], device: FromPath[str]) -> Order:
+        try:
+            for name, what in ((site, "site"), (gateway, "gateway"), (device, "device")):
+                identifier(name, what)
+        except TopicError as error:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "bad-name", str(error), fix="use the names of the gateway's topics"
+            ) from error
+        if orders is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, "no-orders", "this service gives no orders", fix="ask the one that does"
+            )
+        number = orders.new_patient(site, gateway, device, now_ns=time.time_ns())
+        return Order(site=site, gateway=gateway, device=device, number=number, done_ns=None)
+
+    return [known_orders, new_patient]
 
 
 def _label_routes(desk: Desk) -> list[Callable[..., object]]:

@@ -21,7 +21,7 @@ from vitalwire_cloud.web.api import api_router
 from vitalwire_cloud.web.links import LinkBoard
 from vitalwire_cloud.web.live_socket import live_route
 from vitalwire_cloud.web.openapi_page import PlainPage
-from vitalwire_cloud.web.ports import Desk, Info, Models
+from vitalwire_cloud.web.ports import Desk, Info, Models, Orders
 from vitalwire_cloud.web.probes import probe_routes
 from vitalwire_cloud.web.problems import (
     ProblemError,
@@ -54,6 +54,8 @@ def create_app(
     hub: LiveHub,
     info: Info,
     models: Models | None = None,
+    releases: Models | None = None,
+    orders: Orders | None = None,
     token: str | None = None,
 ) -> Litestar:
     """The web application.
@@ -80,6 +82,8 @@ def create_app(
                 info=info,
                 links=links,
                 models=models,
+                releases=releases,
+                orders=orders,
                 guards=protect,
                 token_required=token is not None,
             ),

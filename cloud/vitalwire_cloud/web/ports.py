@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vitalwire_cloud.alerts.alarm import Alarm, Verdict
+from vitalwire_cloud.orders import Order
 from vitalwire_cloud.registry.ledger import Gateway, Model, Reported
 
 
@@ -42,6 +43,16 @@ class Desk(Protocol):
 
     def labelled(self, kind: str) -> Sequence[Alarm]:
         """Alarms of a kind that staff labelled, newest first."""
+
+
+class Orders(Protocol):
+    """What gateways were told to do. Thread-safe."""
+
+    def new_patient(self, site: str, gateway: str, device: str, *, now_ns: int) -> int:
+        """Order that a wearable's patient be forgotten; returns the order's number."""
+
+    def orders(self) -> list[Order]:
+        """Every order."""
 
 
 class Models(Protocol):

@@ -67,6 +67,16 @@ class DeviceAlarms:
         """The device's state."""
         self._run(lambda: self._engine.on_status(self._line(mono_ns), battery_percent))
 
+    def end(self, mono_ns: int, why: str) -> None:
+        """Clear everything that is open, because `why`. Nothing may be asked of this afterwards."""
+        at_ns = self._line(mono_ns)
+        self._run(
+            lambda: [
+                replace(change, phase="cleared", at_ns=max(at_ns, change.at_ns), text=why)
+                for change in self._engine.open_alarms()
+            ]
+        )
+
     def clock(self, mono_ns: int) -> None:
         """Time passes, with or without data."""
         if mono_ns - self._clock_ns >= _CLOCK_EVERY_NS:

@@ -91,13 +91,21 @@ class Wearable:
         self._departed = True
         self._paced = around.telemetry.pacing(name)
         self._policy = WavePolicy(around.telemetry)
+        self._meet_patient(open_alarms)
+        self._start_anew()
+
+    def _meet_patient(self, open_alarms: Sequence[AlarmChange] = ()) -> None:
+        """Alarm rules and scoring, with what is kept of the patient."""
+        around = self._around
         by_rule = [change for change in open_alarms if change.kind != KIND]
         by_model = next((change for change in open_alarms if change.kind == KIND), None)
-        self._alarms = DeviceAlarms(name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule)
+        self._alarms = DeviceAlarms(
+            self.name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule
+        )
         self._scoring: BeatScoring | None = None
         if around.scoring is not None:
             self._scoring = BeatScoring(
-                name,
+                self.name,
                 around.scoring,
                 paced=self._paced,
                 clock=around.clock,
@@ -105,7 +113,32 @@ class Wearable:
                 on_alert=self._put_alarm,
                 open_alert=by_model,
             )
-        self._start_anew()
+
+    def new_patient(self, forget: Callable[[], None]) -> None:
+        """Somebody else wears it from now on: `forget` what is kept on disk; alarms of the one before end here."""
+        now_ns = self._clock.now().mono_ns
+        self.flush()
+        self._alarms.end(now_ns, "Ended: another patient")
+        if self._scoring is not None:
+            self._scoring.end(now_ns)
+        alarms, scoring = self._alarms, self._scoring
+        try:
+            forget()
+        finally:
+            self._policy.forget()
+            self._heart_rate = HeartRate()
+            self._meet_patient()
+            self._alarms.failures = alarms.failures
+            if scoring is not None and self._scoring is not None:
+                self._scoring.counts.update(scoring.counts)
+            self._analyse()
+
+    def _analyse(self) -> None:
+        """Have the ECG analysed from here on, from the reference beat that is known."""
+        ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
+        if ecg is not None:
+            scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
+            ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
 
     @property
     def heard_ns(self) -> int:
@@ -146,10 +179,7 @@ class Wearable:
                     log.warning(
                         "channel_unusable", device=self.name, code=int(info.code), rate_mhz=info.rate_mhz
                     )
-            ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
-            if ecg is not None:
-                scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
-                ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
+            self._analyse()
         self._hello = hello
         # On a serial line nobody sees a connection begin, so a device says the same hello again and again.
         known = self.connected and not anew and not self._departed

@@ -73,6 +73,13 @@ class WavePolicy:
             return ()
         return self._open(now_ns + round(seconds * _NS))
 
+    def forget(self) -> None:
+        """What waits is of somebody else now and never leaves."""
+        self.given_up += sum(held.block.count for held in self._ring)
+        self._ring.clear()
+        self._ranks.clear()
+        self._open_until_ns = 0
+
     def _open(self, until_ns: int) -> tuple[Held, ...]:
         self._open_until_ns = max(self._open_until_ns, until_ns)
         waiting = tuple(self._ring)

@@ -303,14 +303,25 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the cloud asks of a gateway.
 
     `rebirth` makes it say all births again; `waveform` makes it send the waveform of `device` for the next `seconds`,
-    at most `MAX_DEMAND_S`, and what it still holds of the time before.
+    at most `MAX_DEMAND_S`, and what it still holds of the time before; `new_patient` makes it forget, once for each
+    `order` that is higher than the one before, all that it learned of the patient of `device`.
     """
 
-    command: Literal["rebirth", "waveform"]
+    command: Literal["rebirth", "waveform", "new_patient"]
     at_ns: int
     expires_ns: int
     device: str | None = None
     seconds: float | None = None
+    order: int | None = None
+
+
+class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway has done what `order` said, and that is on disk. Sealed with the gateway's key."""
+
+    command: Literal["new_patient"]
+    order: int
+    device: str
+    at_ns: int
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -324,7 +335,9 @@ _pack: Final = msgspec.msgpack.Encoder()
 _json: Final = msgspec.json.Encoder()
 _unpack_data: Final = msgspec.msgpack.Decoder(DataMessage)
 _unpack_sealed: Final = msgspec.msgpack.Decoder(Sealed)
-JsonMessage = AlarmMessage | GatewayBirth | GatewayDeath | DeviceBirth | DeviceDeath | GatewayStatus | Command
+JsonMessage = (
+    AlarmMessage | GatewayBirth | GatewayDeath | DeviceBirth | DeviceDeath | GatewayStatus | Command | Obeyed
+)
 _M = TypeVar("_M", bound=JsonMessage)
 
 
