@@ -99,6 +99,26 @@ def int8(
     report.say(outcome, json)
 
 
+@app.command(epilog="Example: vitalwire evaluate naming --data mitdb --json naming.json")
+def naming(
+    *,
+    data: Data,
+    json: Json = None,
+    cache: Cache = None,
+    epochs: Epochs = 16,
+    seed: Seed = 1,
+    records: Records = "",
+) -> None:
+    """What beats of patients never seen are named: N, S, V or F, by the head that learned from labels."""
+    from vitalwire_cloud.evaluation import naming as protocol  # noqa: PLC0415 - the name is the command's
+
+    with running("naming") as steps:
+        outcome = protocol.naming(
+            data, seed=seed, epochs=epochs, cache=cache, names=split(records), steps=steps
+        )
+    report.say(outcome, json)
+
+
 @app.command(epilog="Example: vitalwire evaluate qrs --data mitdb --noise nstdb --json p3.json")
 def qrs(
     *,

@@ -13,6 +13,7 @@ from vitalwire_cloud.evaluation.int8 import int8
 from vitalwire_cloud.evaluation.inter_patient import inter_patient
 from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.judged_generator import JudgedGenerator
+from vitalwire_cloud.evaluation.naming import naming
 from vitalwire_cloud.evaluation.page import page
 from vitalwire_cloud.evaluation.qrs import qrs
 from vitalwire_cloud.evaluation.report import Advance, Outcome
@@ -50,6 +51,9 @@ def protocols(data: Path, options: Options) -> dict[str, Callable[[Steps], Outco
         "beatgan": lambda steps: beatgan(beats, seed=seed, names=names, steps=steps),
         "inter-patient": lambda steps: inter_patient(
             beats, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
+        ),
+        "naming": lambda steps: naming(
+            beats, seed=seed, epochs=epochs, cache=cache, names=names, steps=steps
         ),
         "qrs": lambda steps: qrs(beats, noise=noise, seed=seed, names=names, steps=steps),
         "calibration": lambda steps: calibration(

@@ -1,6 +1,7 @@
 """Fit the beat model on normal beats: autoencoder, sequence model, and the constants that join them.
 
-No abnormal label enters the fit, an epoch or the threshold. The form of the score (which views count, and how) is not
+No abnormal label enters the score's fit, an epoch or the threshold; only the head, which names what was found, learns
+from labels where there are any. The form of the score (which views count, and how) is not
 label-free: it was settled once after looking at labelled, cross-validated development patients; see `score`.
 """
 
@@ -21,10 +22,12 @@ from vitalwire_cloud.models.beat_sequence import BeatSequence
 from vitalwire_cloud.models.beat_vae import BeatVae, loss
 from vitalwire_cloud.train.checkpoint import Checkpoint, Limit
 from vitalwire_cloud.train.dataset import Patient, TrainingDataError
+from vitalwire_cloud.train.fit_naming import fit_head
 from vitalwire_cloud.train.fit_sequence import Course, fit_sequence
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import SHAPE_FEATURES
 from vitalwire_edge.inference.level import relative
+from vitalwire_edge.inference.naming import seen
 from vitalwire_edge.inference.score import ScoreParameters, Scoring, one_sided
 from vitalwire_edge.inference.sequence import TOKEN, checked_by
 
@@ -199,7 +202,7 @@ def _constants(
 def _joined(
     parameters: ScoreParameters, network: BeatVae, shares: Sequence[tuple[Patient, NDArray[np.int64]]]
 ) -> ScoreParameters:
-    """The parameters with view constants and threshold, from the patients' normal beats."""
+    """The parameters with view constants and threshold, from the patients' normal beats, and with a head."""
     scoring = Scoring(parameters)
     given = [outputs(network, scoring, p.beat, p.reference, p.context) for p, _ in shares]
     raw = [scoring.raw_views(p.beat, p.context, out) for (p, _), out in zip(shares, given, strict=True)]
@@ -216,7 +219,10 @@ def _joined(
         for each, (p, _) in zip(raw, shares, strict=True)
     ]
     threshold = float(np.quantile(np.concatenate(scores), THRESHOLD_QUANTILE))
-    return msgspec.structs.replace(parameters, threshold=threshold)
+    head = fit_head(
+        [p for p, _ in shares], [seen(p.context, out[3]) for (p, _), out in zip(shares, given, strict=True)]
+    )
+    return msgspec.structs.replace(parameters, threshold=threshold, head=head)
 
 
 def _train(

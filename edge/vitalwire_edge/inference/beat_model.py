@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vitalwire_edge.inference.artifact import PARAMETERS, Artifact
 from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES, BeatInput
+from vitalwire_edge.inference.naming import CLASSES, Head, HeadError, seen
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.score import ScoreParameters, Scoring
 from vitalwire_edge.inference.selftest import Runner
@@ -51,6 +52,7 @@ class BeatScorer:
     def __init__(self, runner: Runner, parameters: ScoreParameters) -> None:
         self._runner = runner
         self._scoring = Scoring(parameters)
+        self._head = None if parameters.head is None else Head(parameters.head)
 
     @property
     def threshold(self) -> float:
@@ -66,7 +68,7 @@ class BeatScorer:
         try:
             parameters = msgspec.json.decode(artifact.parts[PARAMETERS], type=ScoreParameters)
             return cls(load(artifact.model, artifact.runtime), parameters)
-        except (msgspec.MsgspecError, SequenceWeightsError) as error:
+        except (msgspec.MsgspecError, SequenceWeightsError, HeadError) as error:
             raise ModelParametersError(f"{PARAMETERS} of {artifact.file_name}: {error}") from error
 
     def begin(self) -> History:
@@ -85,8 +87,8 @@ class BeatScorer:
             return None
         context = beat.context[None]
         outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
-        seen = (outputs[0], outputs[1], outputs[2], outputs[3])
-        views = self._scoring.views(beat.beat[None], context, seen, history)
+        said = (outputs[0], outputs[1], outputs[2], outputs[3])
+        views = self._scoring.views(beat.beat[None], context, said, history)
         return BeatScore(
             sample=beat.sample,
             score=float(views.score[0]),
@@ -94,6 +96,16 @@ class BeatScorer:
             timing=float(views.timing[0]),
             amplitude=float(views.amplitude[0]),
         )
+
+    def likeness(self, beat: BeatInput) -> tuple[str, float] | None:
+        """Class of ANSI/AAMI EC57 that the beat looks most like, and how probable; None where the model has no head."""
+        if self._head is None:
+            return None
+        context = beat.context[None]
+        outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
+        shares = self._head.probabilities(seen(context, outputs[3]))[0]
+        most = int(np.argmax(shares))
+        return CLASSES[most], float(shares[most])
 
     def expected_uv(self, beat: BeatInput) -> NDArray[np.float32]:
         """The beat (WINDOW,) in microvolts that the model expects of this patient, to draw over the observed one.

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES
+from vitalwire_edge.inference.naming import HeadParameters
 from vitalwire_edge.inference.sequence import CLIP, History, Sequence, SequenceWeights
 
 FORM: Final = 3
@@ -44,7 +45,8 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     `centre` and `width` (18) normalise the context, `one_sided_centre` and `one_sided_width` (18) the same seen from
     one side. `view_centre` and `view_width` (3) are median and robust width of sequence, shape and timing over normal
-    training beats. `threshold` is for a fixed decision. `form` is that of the score.
+    training beats. `threshold` is for a fixed decision. `form` is that of the score. `head` names beats; None where
+    training had no labels.
     """
 
     form: Literal[3] = FORM
@@ -57,6 +59,7 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     view_centre: list[float]
     view_width: list[float]
     threshold: float
+    head: HeadParameters | None = None
 
     def quantised(self) -> "ScoreParameters":
         """The same with the sequence model's weights in int8, as they travel."""

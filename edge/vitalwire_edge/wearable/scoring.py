@@ -23,6 +23,7 @@ from vitalwire_edge.inference.beat_model import BeatScore, BeatScorer
 from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration, alert_score
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.level import OwnLevel
+from vitalwire_edge.inference.naming import NAMES
 from vitalwire_edge.inference.sequence import History
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, RunningReference
@@ -39,6 +40,8 @@ RULE: Final = "beat model"
 PACING_UNKNOWN: Final = "pacemaker unknown"
 
 _ALERT_NS: Final = round(ALERT_S * 1e9)
+_NAMED_FROM: Final = 0.5
+"""Probability below which an alert does not say what its beat looks like."""
 _KEEP_EVERY_NS: Final = 600_000_000_000
 _PARTS: Final = {
     "shape": "its shape differs from this patient's own",
@@ -252,6 +255,18 @@ class BeatScoring:
         if alert is not None or mono_ns - self._kept_ns >= _KEEP_EVERY_NS:
             self.keep()
 
+    def _told(self, loaded: Loaded[BeatScorer], beat: BeatInput, score: BeatScore) -> str:
+        """What the alert says: what stands out, and what the beat looks like where the model dares to say."""
+        text = f"Unusual beat: {_PARTS[driver(score)]}"
+        try:
+            like = loaded.model.likeness(beat)
+        except Exception as error:  # noqa: BLE001 - as in `_score`
+            self._failed(error)
+            return text
+        if like is None or like[0] == "N" or like[1] < _NAMED_FROM:
+            return text
+        return f"{text}; looks most like {NAMES[like[0]]} ({like[1]:.0%})"
+
     def _expected(self, loaded: Loaded[BeatScorer], beat: BeatInput) -> NDArray[np.float32]:
         """The beat to draw over the observed one; the patient's reference where the model fails to say."""
         try:
@@ -313,7 +328,7 @@ class BeatScoring:
             phase="raised",
             onset_ns=min(r_ns, now.utc_ns),
             at_ns=now.utc_ns,
-            text=f"Unusual beat: {_PARTS[driver(score)]}",
+            text=self._told(loaded, beat, score),
             rule=RULE,
             value=round(score.score, 2),
             limit=round(alert.threshold, 2),

@@ -39,6 +39,7 @@ class Model:
     """Says what it is told to say, and remembers of a patient how many beats it scored."""
 
     threshold = 2.0
+    like = None
 
     def __init__(self, say=lambda _beat: CALM):
         self.say = say
@@ -55,6 +56,9 @@ class Model:
         self.samples.append(beat.sample)
         value = self.say(beat)
         return BeatScore(beat.sample, value, shape=0.5, timing=value, amplitude=0.1)
+
+    def likeness(self, _beat):
+        return self.like
 
     def expected_uv(self, beat):
         return (beat.reference * beat.scale_uv).astype(np.float32)
@@ -173,6 +177,24 @@ def test_a_strange_beat_raises_a_low_alert_with_its_evidence_that_ends_after_30_
     assert kept[0][0] == "beat_anomaly"
     assert kept[-1] == ("beat_anomaly", None)
     assert decode_json(encode_json(alert), AlarmMessage) == alert
+
+
+@pytest.mark.parametrize(
+    ("like", "said"),
+    [
+        (("V", 0.91), "; looks most like a ventricular ectopic beat (91%)"),
+        (("V", 0.4), ""),
+        (("N", 0.9), ""),
+        (None, ""),
+    ],
+)
+def test_an_alert_says_what_its_beat_looks_like_where_the_model_is_sure_enough(tmp_path, like, said):
+    model = Model(once_in(30))
+    model.like = like
+    bed = Bed(tmp_path, model=model)
+    bed.run(45)
+    (alert,) = bed.alerts()
+    assert alert.text == f"Unusual beat: it came at an unusual time{said}"
 
 
 def test_alerts_keep_the_budget_one_at_a_time_when_every_beat_is_strange(tmp_path):
