@@ -115,6 +115,8 @@ class AlarmRegister:
         An open alarm is updated only when its priority changes or a pulse is noted beside it, so a value that wanders
         does not flood the link.
         """
+        if verdict is None or (kind not in self._open and isinstance(verdict, Ended)):
+            return []
         match verdict, self._open.get(kind):
             case Finding() as found, None:
                 change = AlarmChange(

@@ -44,6 +44,7 @@ _COVERED_BY: Final[dict[Kind, tuple[Kind, ...]]] = {
 }
 """An alarm is not raised beside one that says more about the same ECG; one that is open already stays."""
 
+_DATA_AGAIN: Final = Ended("Data from the device again")
 _ECG_GONE_S: Final = 5.0
 _SCORE_EVERY_S: Final = 2.0
 
@@ -186,7 +187,7 @@ class AlarmEngine:
     def _alive(self, time_ns: int) -> list[AlarmChange]:
         """Note that there is data up to time_ns."""
         self._data_ns = time_ns if self._data_ns is None else max(self._data_ns, time_ns)
-        return self._apply("device_silent", Ended("Data from the device again"), time_ns)
+        return self._apply("device_silent", _DATA_AGAIN, time_ns)
 
     def _take_reading(self, time_ns: int, code: Code, value: float, status: ValueStatus) -> list[AlarmChange]:
         last_ns = self._heard_ns.get(code)
@@ -241,6 +242,8 @@ class AlarmEngine:
         return Code.HEART_RATE if fresh else Code.PULSE_RATE
 
     def _apply(self, kind: Kind, verdict: Verdict, at_ns: int) -> list[AlarmChange]:
+        if verdict is None:
+            return []
         if isinstance(verdict, Finding):
             if kind not in self._register and any(
                 other in self._register for other in _COVERED_BY.get(kind, ())

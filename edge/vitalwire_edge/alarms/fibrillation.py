@@ -2,10 +2,11 @@
 
 from collections import deque
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, log
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.alarms.change import Ended, Finding, Verdict
@@ -47,14 +48,26 @@ def entropy_coefficient(rr_s: NDArray[np.float64]) -> float:
     fibrillation detection in implanted ventricular devices", Am. J. Physiol. Heart Circ. Physiol. 300:H319, 2011:
     above -1.4 is fibrillation. The tolerance grows from 30 ms until at least 5 pairs match (their minimum numerator).
     """
-    n = rr_s.size
-    first = np.abs(rr_s[:-1, None] - rr_s[None, :-1])
-    second = np.abs(rr_s[1:, None] - rr_s[None, 1:])
-    above = np.triu_indices(n - 1, 1)
-    d1, d2 = first[above], np.maximum(first[above], second[above])
-    r = max(TOLERANCE_S, float(np.partition(d2, MIN_MATCHES - 1)[MIN_MATCHES - 1]))
-    b, a = int((d1 <= r).sum()), int((d2 <= r).sum())
-    return float(-np.log(a / b) + np.log(2 * r) - np.log(rr_s.mean()))
+    r, b, a = _matches(rr_s)
+    return -log(a / b) + log(2 * r) - log(rr_s.mean())
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _matches(rr_s: NDArray[np.float64]) -> tuple[float, int, int]:
+    """Return the tolerance, and how many pairs of templates match over one and over two intervals."""
+    n = rr_s.size - 1
+    both = np.empty(n * (n - 1) // 2)
+    pair = 0
+    for i in range(n):
+        for j in range(i + 1, n):
+            both[pair] = max(abs(rr_s[i] - rr_s[j]), abs(rr_s[i + 1] - rr_s[j + 1]))
+            pair += 1
+    r = max(TOLERANCE_S, np.partition(both, MIN_MATCHES - 1)[MIN_MATCHES - 1])
+    one = 0
+    for i in range(n):
+        for j in range(i + 1, n):
+            one += abs(rr_s[i] - rr_s[j]) <= r
+    return r, one, (both <= r).sum()
 
 
 def median_rmssd(rr_s: NDArray[np.float64]) -> float:
@@ -136,3 +149,8 @@ class AtrialFibrillationRule:
         if self._against >= self._config.recovered_beats:
             return Ended("No longer irregular as in atrial fibrillation")
         return None
+
+
+def warm() -> None:
+    """Compile, or load from numba's cache, before the first beat."""
+    entropy_coefficient(np.linspace(0.7, 0.9, 30))

@@ -8,9 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan
+from statistics import median
 from typing import Final
-
-import numpy as np
 
 from vitalwire_edge.alarms.change import NS_PER_S, AlarmChange, Ended, Finding, Verdict
 from vitalwire_edge.alarms.config import (
@@ -58,7 +57,7 @@ class QrsGate:
             return True
         floor_uv = self._min_uv
         if len(self._own_uv) >= _OWN_BEATS // 4:
-            floor_uv = min(floor_uv, _OWN_SHARE * float(np.median(self._own_uv)))
+            floor_uv = min(floor_uv, _OWN_SHARE * median(self._own_uv))
         elif beat.quality >= _CLEAR:
             floor_uv /= 2
         if amplitude_uv >= floor_uv:
@@ -246,7 +245,7 @@ class VentricularTachycardiaRule:
         unlike = corr < self.UNLIKE or (beat.wide and corr < self.NOT_QUITE)
         odd = unlike
         if len(self._own_corr) == _OWN_BEATS:
-            odd = corr < float(np.median(self._own_corr)) - self.ODD
+            odd = corr < median(self._own_corr) - self.ODD
         if not unlike:
             self._own_corr.append(corr)
             if not isnan(width_ms):
@@ -257,7 +256,7 @@ class VentricularTachycardiaRule:
         widths_ms = [b.width_ms for b in run if not isnan(b.width_ms)]
         if not widths_ms or len(self._own_width_ms) < _OWN_BEATS // 4:
             return True
-        return float(np.median(widths_ms)) >= factor * float(np.median(self._own_width_ms))
+        return median(widths_ms) >= factor * median(self._own_width_ms)
 
 
 def _is_steady(run: list[_Seen]) -> bool:

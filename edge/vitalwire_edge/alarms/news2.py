@@ -241,11 +241,14 @@ class News2Rule:
         self._scored = (
             frozenset(note.split()[0] for note in before.notes if note.split()) if before else frozenset()
         )
+        self._observed: Observation | None = None
         self.score: News2 | None = None
 
     def update(self, observation: Observation, now_ns: int) -> Verdict:
         """Judge the observation of now_ns; call in order of time."""
-        score = self.score = news2(observation)
+        if observation != self._observed or self.score is None:
+            self._observed, self.score = observation, news2(observation)
+        score = self.score
         order: tuple[Band, ...] = ("low", "low_medium", "medium", "high")
         level = 0 if score.band == "incomplete" else order.index(score.band)
         rising = self._rise.update(level > self._level, now_ns)

@@ -1,12 +1,14 @@
 """Bounded windows of numeric vitals: what NEWS2 and the number tiles read."""
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite, nan
-from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from vitalwire_edge.wire.codes import VITALS, Code, ValueStatus
 
@@ -23,6 +25,7 @@ SPOT_MAX_AGE_S: Final[Mapping[int, float]] = {
 """Vitals taken now and then rather than continuously stay usable longer than the window; staff policy may differ."""
 
 _NS: Final = 1_000_000_000
+_NEVER_NS: Final = -(2**63)
 _SLOT_S: Final = 10
 _USABLE: Final = frozenset((ValueStatus.OK, ValueStatus.QUESTIONABLE))
 
@@ -84,7 +87,7 @@ class VitalsWindow:
     ) -> None:
         self._window_s = window_s
         self._max_age_s = dict(max_age_s)
-        self._values: dict[Code, deque[tuple[int, float]]] = {}
+        self._values: dict[Code, _Series] = {}
         self._heard: dict[Code, tuple[int, ValueStatus]] = {}
 
     def add(self, time_ns: int, code: int, value: float, status: int = ValueStatus.OK) -> bool:
@@ -112,7 +115,9 @@ class VitalsWindow:
             said = ValueStatus.INVALID
         self._heard[known] = (time_ns, said)
         if usable:
-            self._values.setdefault(known, deque(maxlen=MAX_PER_CODE)).append((time_ns, value))
+            if known not in self._values:
+                self._values[known] = _Series()
+            self._values[known].add(time_ns, value)
         return usable
 
     def median(self, code: int, now_ns: int) -> VitalSummary:
@@ -124,6 +129,8 @@ class VitalsWindow:
         return self._summary(self._known(code), now_ns, middle=False)
 
     def _known(self, code: int) -> Code:
+        if code in VITALS and isinstance(code, Code):
+            return code
         try:
             known = Code(code)
         except ValueError:
@@ -133,22 +140,83 @@ class VitalsWindow:
         return known
 
     def _summary(self, code: Code, now_ns: int, *, middle: bool) -> VitalSummary:
-        stored = self._values.get(code, ())
-        past = [(t, v) for t, v in stored if t <= now_ns]
         status = self._heard[code][1] if code in self._heard else None
-        if not past:
+        stored = self._values.get(code)
+        seen = None if stored is None else stored.seen(now_ns, int(self._window_s * _NS))
+        if seen is None or seen.newest_ns == _NEVER_NS:
             return VitalSummary(nan, inf, 0.0, 0, VitalState.MISSING, status)
-        start_ns = now_ns - int(self._window_s * _NS)
-        recent = [(t, v) for t, v in past if t > start_ns]
-        age_s = (now_ns - past[-1][0]) / _NS
-        slots = {(now_ns - t) // (_SLOT_S * _NS) for t, _ in recent}
+        age_s = (now_ns - seen.newest_ns) / _NS
         fresh = age_s <= self._max_age_s.get(code, self._window_s)
-        value = median(v for _, v in recent) if middle and recent else past[-1][1]
         return VitalSummary(
-            value=value,
+            value=seen.median if middle and seen.recent else seen.newest,
             age_s=age_s,
-            coverage=min(1.0, len(slots) * _SLOT_S / self._window_s),
-            count=len(recent),
+            coverage=min(1.0, seen.slots * _SLOT_S / self._window_s),
+            count=seen.recent,
             state=VitalState.PRESENT if fresh else VitalState.STALE,
             status=status,
         )
+
+
+class _Seen(NamedTuple):
+    """A series at one moment: its newest value (`newest_ns` is `_NEVER_NS` without one), and its window's values."""
+
+    newest_ns: int
+    newest: float
+    recent: int
+    slots: int
+    median: float
+
+
+class _Series:
+    """The newest values of one code, in order of time."""
+
+    def __init__(self) -> None:
+        self._times_ns = np.empty(MAX_PER_CODE, dtype=np.int64)
+        self._values = np.empty(MAX_PER_CODE)
+        self._added = 0
+
+    def add(self, time_ns: int, value: float) -> None:
+        """Store a value; the oldest leaves when there are too many."""
+        at = self._added % MAX_PER_CODE
+        self._times_ns[at] = time_ns
+        self._values[at] = value
+        self._added += 1
+
+    def seen(self, now_ns: int, window_ns: int) -> _Seen:
+        """Look at what is no newer than `now_ns`."""
+        return _Seen(*_look(self._times_ns, self._values, self._added, now_ns, window_ns, _SLOT_S * _NS))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look(
+    times_ns: NDArray[np.int64],
+    values: NDArray[np.float64],
+    added: int,
+    now_ns: int,
+    window_ns: int,
+    slot_ns: int,
+) -> tuple[int, float, int, int, float]:
+    """Walk back in time from the newest of the values in a ring: the fields of `_Seen`."""
+    newest_ns, newest, slots, last_slot = _NEVER_NS, np.nan, 0, -1
+    recent = np.empty(values.size)
+    count = 0
+    for number in range(added - 1, max(0, added - values.size) - 1, -1):
+        at = number % values.size
+        if times_ns[at] > now_ns:
+            continue
+        if newest_ns == _NEVER_NS:
+            newest_ns, newest = times_ns[at], values[at]
+        if times_ns[at] <= now_ns - window_ns:
+            break
+        recent[count] = values[at]
+        count += 1
+        slot = (now_ns - times_ns[at]) // slot_ns
+        if slot != last_slot:
+            slots += 1
+            last_slot = slot
+    return newest_ns, newest, count, slots, np.median(recent[:count]) if count else np.nan
+
+
+def warm() -> None:
+    """Compile, or load from numba's cache, before the first number comes."""
+    _Series().seen(0, _NS)
