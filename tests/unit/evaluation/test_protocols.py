@@ -51,6 +51,20 @@ def test_a_folder_without_records_is_wrong_use(words, tmp_path):
     assert "error: " in said.output
 
 
+def test_beats_are_named_and_too_few_labels_are_wrong_use(recordings, tmp_path):
+    out = tmp_path / "naming.json"
+    words = ("naming", "--data", recordings / "mitdb", "--epochs", 1, "--json", out, "--records")
+    said = evaluate(*words, "101,122")
+    assert said.exit_code == 2
+    assert "too few labelled S or V" in said.output
+    said = evaluate(*words, "119,207,209")
+    assert said.exit_code == 0, said.output
+    report = figures(out)
+    assert set(report["peers"]) == {"linear discriminant", "de Chazal 2004 (DS2)", "Mondejar 2019 (DS2)"}
+    assert report["metrics"]["se_V"] > 0.5
+    assert report["metrics"]["se_F"] == 0
+
+
 def test_a_file_that_is_no_model_is_wrong_use(slices, tmp_path):
     bad = tmp_path / "bad.vwm"
     bad.write_bytes(b"no model at all")
