@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 NS_PER_S: Final = 1_000_000_000
 WINDOW_NS: Final = 2 * NS_PER_S
@@ -70,7 +72,7 @@ class EnvelopeClock:
 
         A clock that keeps saying the same impossible thing has been set anew: the mapping starts again.
         """
-        if not self.ready:
+        if self.resets < 0:
             self.reset(x_ns, y_ns)
             return True
         delay = y_ns - self.map(x_ns)
@@ -89,9 +91,9 @@ class EnvelopeClock:
             self._current = None
             self._window_start = x_ns
             self._estimate(x_ns)
-        elif offset < self._line(x_ns) - x_ns:
+        elif (early := self._line(x_ns) - y_ns) > 0:
             # A quicker arrival than any before: no need to wait for the window to end.
-            self._off -= self._line(x_ns) - x_ns - offset
+            self._off -= early
             self._steer(x_ns)
         return True
 
@@ -123,15 +125,9 @@ class EnvelopeClock:
         base = self._minima[0]
         x = np.array([m.at_ns - base.at_ns for m in self._minima], dtype=np.float64)
         d = np.array([m.offset_ns - base.offset_ns for m in self._minima], dtype=np.float64)
-        skew = 0.0
-        if x.size >= _SKEW_WINDOWS:
-            rows, columns = np.triu_indices(x.size, 1)
-            run = x[columns] - x[rows]
-            slopes = (d[columns] - d[rows])[run > 0] / run[run > 0]
-            skew = float(np.clip(np.median(slopes), -MAX_SKEW, MAX_SKEW)) if slopes.size else 0.0
-        self._skew = skew
+        self._skew, lowest_ns = _envelope(x, d)
         self._ref = base.at_ns
-        self._off = base.offset_ns + round(float((d - skew * x).min()))
+        self._off = base.offset_ns + round(lowest_ns)
         self._steer(x_ns)
 
     def _steer(self, x_ns: int) -> None:
@@ -140,3 +136,24 @@ class EnvelopeClock:
         correction = max(-SLEW, min(SLEW, error / _CATCH_UP_NS))
         self._x0, self._y0 = x_ns, now
         self._rate = self._skew + correction
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _envelope(x_ns: NDArray[np.float64], offset_ns: NDArray[np.float64]) -> tuple[float, float]:
+    """Theil-Sen slope of the minima, and the offset at 0 of the highest line of that slope below all of them."""
+    n = x_ns.size
+    slopes = np.empty(n * (n - 1) // 2)
+    found = 0
+    for i in range(n if n >= _SKEW_WINDOWS else 0):
+        for j in range(i + 1, n):
+            run = x_ns[j] - x_ns[i]
+            if run > 0:
+                slopes[found] = (offset_ns[j] - offset_ns[i]) / run
+                found += 1
+    skew = min(max(np.median(slopes[:found]), -MAX_SKEW), MAX_SKEW) if found else 0.0
+    return skew, (offset_ns - skew * x_ns).min()
+
+
+def warm() -> None:
+    """Compile, or load from numba's cache, before the first device connects."""
+    _envelope(np.arange(WINDOWS, dtype=np.float64), np.zeros(WINDOWS))
