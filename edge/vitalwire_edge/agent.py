@@ -19,6 +19,7 @@ from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.announce import Announcer
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import EdgeConfig, read_key
+from vitalwire_edge.inference import trend
 from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
@@ -149,6 +150,8 @@ class Agent:
         """Start every part; wearables may connect when this returns."""
         began = time.monotonic()
         chain.warm()
+        if self._config.telemetry.trends:
+            trend.warm()
         log.info("signal_chain_warm", seconds=round(time.monotonic() - began, 1))
         self._recover_alarms()
         self.spool.start()

@@ -88,6 +88,8 @@ class TelemetryConfig(Section, frozen=True):
 
     `waveform` is what leaves of the ECG: "all", the surroundings of alarms of at least `waveform_priority` ("events"),
     or what the cloud asks for ("demand"). Beats, scores, vitals and alarms always leave.
+
+    `trends` has intervals, HRV and ectopy told once a minute; `qtc` is the formula of the corrected QT.
     """
 
     waveform: Literal["all", "events", "demand"] = "all"
@@ -98,6 +100,8 @@ class TelemetryConfig(Section, frozen=True):
     silent_after_s: float = 10.0
     reorder_frames: int = 8
     reorder_s: float = 1.0
+    trends: bool = True
+    qtc: Literal["fridericia", "bazett", "framingham", "hodges"] = "fridericia"
     simulated: bool = False
     paced: tuple[str, ...] = ()
     not_paced: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from vitalwire_edge.inference.ectopy import (
 )
 from vitalwire_edge.signal import beats as windows
 from vitalwire_edge.signal.beats import Reference, qrs_width_ms
-from vitalwire_edge.signal.chain import Beat, ChainOutput, SignalSecond
+from vitalwire_edge.signal.chain import Beat, BeatWindow, ChainOutput, SignalSecond
 from vitalwire_edge.signal.delineation import BEFORE, rows
 from vitalwire_edge.signal.hrv import Spectrum, Variability, nn_intervals, spectrum, variability
 from vitalwire_edge.signal.intervals import Formula, Intervals, measure
@@ -209,3 +209,22 @@ class EcgTrend:
     def _clean(self, at: int) -> bool:
         second = self._seconds.get(at)
         return second is not None and second.analysable
+
+
+def warm() -> None:
+    """Compile every kernel, or load it from numba's cache, before the first minute is over."""
+    trend = EcgTrend(fs_hz=float(ANALYSIS_HZ))
+    beat = np.zeros(windows.WINDOW, dtype=np.float32)
+    beat[windows.BEFORE - 5 : windows.BEFORE + 6] = np.hanning(11) * 1000.0
+    beat[windows.BEFORE + 50 : windows.BEFORE + 90] = np.hanning(40) * 200.0
+    reference = Reference(beat, np.full(windows.WINDOW, 20.0, dtype=np.float32), 1000.0, 80)
+    step = round(0.8 * ANALYSIS_HZ)
+    ecg = np.resize(np.roll(beat, -windows.BEFORE), 3 * MINUTE_S * ANALYSIS_HZ)
+    for at in range(3 * MINUTE_S):
+        second = SignalSecond(
+            *(at * ANALYSIS_HZ, 1.0, True, False, False, False, 100.0, True),
+            ecg[at * ANALYSIS_HZ : (at + 1) * ANALYSIS_HZ],
+        )
+        peaks = range(-(-at * ANALYSIS_HZ // step) * step, (at + 1) * ANALYSIS_HZ, step)
+        found = [Beat(peak, 0.8, 1000.0, 80.0, 1.0, 1.0, False, 200.0) for peak in peaks]
+        trend.push(ChainOutput(found, [second], [BeatWindow(0, beat, reference)]))

@@ -30,6 +30,7 @@ from vitalwire_edge.wearable.messages import (
 from vitalwire_edge.wearable.policy import Held, WavePolicy
 from vitalwire_edge.wearable.reorder import Reorder, Timed
 from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scoring
+from vitalwire_edge.wearable.trend import DeviceTrend
 from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, Code
 from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
@@ -102,6 +103,9 @@ class Wearable:
         self._alarms = DeviceAlarms(
             self.name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule
         )
+        # A pacemaker's beats have no P wave of the patient's own, and none that is ectopic as the rule means it.
+        trends = around.telemetry.trends and self._paced != "yes"
+        self._trend = DeviceTrend(self.name, around.telemetry.qtc) if trends else None
         self._scoring: BeatScoring | None = None
         if around.scoring is not None:
             self._scoring = BeatScoring(
@@ -139,6 +143,8 @@ class Wearable:
         if ecg is not None:
             scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
             ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
+            if self._trend is not None:
+                self._trend.begin(fs_hz)
 
     @property
     def heard_ns(self) -> int:
@@ -253,6 +259,8 @@ class Wearable:
     def counts(self) -> Counter[str]:
         """What happened to beats and readings on their way, besides `losses`."""
         found = Counter() if self._scoring is None else Counter(dict(self._scoring.counts))
+        if self._trend is not None:
+            found.update(self._trend.counts)
         found["alarm_rule_failures"] = self._alarms.failures
         found["late_readings"] = self._alarms.late_readings
         found["waveform_given_up"] = self._policy.given_up
@@ -348,6 +356,10 @@ class Wearable:
                 self._scoring.second(second)
             if Code.HEART_RATE not in self._vitals_seen:
                 self._derive_heart_rate(start_ns + NS_PER_S, lead_off=second.lead_off)
+        if self._trend is not None:
+            for sample, values in self._trend.take(output):
+                told = [value for value in values if value.code not in self._vitals_seen]
+                self._put_vitals(channel.mono_ns(sample, self._device_clock), told)
 
     def _derive_heart_rate(self, now_ns: int, *, lead_off: bool) -> None:
         rate = self._heart_rate.at(now_ns, lead_off=lead_off)
