@@ -4,6 +4,7 @@ Every score is causal and comes from a model that never saw the patient, unless 
 learned from, which is said. Beats of the first five minutes are left to personalisation and not counted.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
@@ -118,11 +119,24 @@ def folds(patients: Sequence[Patient], seed: int) -> list[set[str]]:
     return [set(part.tolist()) for part in np.array_split(people, min(FOLDS, len(people)))]
 
 
+_fitted: OrderedDict[tuple[object, ...], BeatModel] = OrderedDict()
+
+
+def fitted_model(train: Sequence[Patient], *, seed: int, epochs: int) -> BeatModel:
+    """The model of these patients, kept: several protocols want the same folds. Raises `TrainingDataError`."""
+    key = (seed, epochs, *((p.record, p.digest, p.sample.size) for p in train))
+    if key not in _fitted:
+        _fitted[key] = fit(train, seed=seed, epochs=epochs)
+        if len(_fitted) > 2 * FOLDS:
+            _fitted.popitem(last=False)
+    return _fitted[key]
+
+
 def judges(patients: Sequence[Patient], *, seed: int, epochs: int) -> Iterator[Judge]:
     """Train on four fifths of the people, to judge on the others, five times. Raises `TrainingDataError`."""
     for held in folds(patients, seed):
         train = [p for p in patients if p.patient not in held]
-        model = fit(train, seed=seed, epochs=epochs)
+        model = fitted_model(train, seed=seed, epochs=epochs)
         test = [p for p in patients if p.patient in held]
         yield Judge(float_scorer(model), test, train, model.parameters.threshold)
 

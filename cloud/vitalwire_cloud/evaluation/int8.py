@@ -16,6 +16,7 @@ from vitalwire_cloud.evaluation.beats import (
     Scorer,
     columns,
     f1,
+    fitted_model,
     float_scorer,
     folds,
     gateway_scorer,
@@ -28,7 +29,7 @@ from vitalwire_cloud.train import export
 from vitalwire_cloud.train.commands import representative
 from vitalwire_cloud.train.dataset import Patient, load_folder
 from vitalwire_cloud.train.export import Beats
-from vitalwire_cloud.train.fit_beat import BeatModel, fit
+from vitalwire_cloud.train.fit_beat import BeatModel
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.runtime import LoadedModel, load
@@ -101,7 +102,7 @@ def int8(
     for held in held_out:
         train = [p for p in patients if p.patient not in held]
         test = [p for p in patients if p.patient in held]
-        fitted = fit(train, seed=seed, epochs=epochs)
+        fitted = fitted_model(train, seed=seed, epochs=epochs)
         advance(f"trained without {' '.join(sorted(held))}")
         _fold(fitted, train, test, rows, seed)
         advance(f"judged on {' '.join(sorted(held))}")

@@ -16,10 +16,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score
 
 from vitalwire_cloud.evaluation import records
-from vitalwire_cloud.evaluation.beats import counted, folds
+from vitalwire_cloud.evaluation.beats import counted, fitted_model, folds
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, silent
 from vitalwire_cloud.train.dataset import Patient, TrainingDataError, load_folder
-from vitalwire_cloud.train.fit_beat import fit
 from vitalwire_edge.inference.features import CONTEXT, RHYTHM_FEATURES
 from vitalwire_edge.inference.naming import CLASSES, Head, seen
 
@@ -48,7 +47,7 @@ def naming(
     said: list[tuple[Patient, NDArray[np.str_], NDArray[np.str_]]] = []
     for held in held_out:
         train = [p for p in patients if p.patient not in held]
-        model = fit(train, seed=seed, epochs=epochs)
+        model = fitted_model(train, seed=seed, epochs=epochs)
         if model.parameters.head is None:
             raise TrainingDataError(
                 "too few labelled S or V beats to learn names from: give a folder with more records"
