@@ -1,4 +1,4 @@
-"""`vitalwire cloud ...`: run the service, prove what is stored, look at what was set aside."""
+"""`vitalwire cloud ...`: run the service, prove what is stored."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import msgspec
 import structlog
 import typer
 
-from vitalwire_cloud import demand, order_commands, proof
+from vitalwire_cloud import demand, order_commands, proof, quarantine_commands
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail, text
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.service import ServiceError, serve
@@ -23,8 +23,7 @@ from vitalwire_edge.process.shutdown import stop_on_signals
 log = structlog.get_logger()
 
 app = typer.Typer(no_args_is_help=True, help="The cloud service: ingest, store, alarm desk, web page.")
-quarantine_app = typer.Typer(no_args_is_help=True, help="Messages that could not be stored.")
-app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(quarantine_commands.app, name="quarantine")
 mount(app)
 app.command()(demand.waveform)
 app.command("new-patient")(order_commands.new_patient)
@@ -96,37 +95,6 @@ def audit(
         f"{len(found.alarms)} alarms, {found.conflicts} conflicts, {found.duplicates} duplicates dropped, "
         f"{found.quarantined} messages in quarantine"
     )
-
-
-@quarantine_app.command(
-    "list", epilog="Example: vitalwire cloud quarantine list --data-dir ./data --limit 20"
-)
-def quarantine_list(
-    *,
-    data_dir: DataDir = None,
-    config: Config = None,
-    settings: Settings = None,
-    limit: int = typer.Option(50, min=1, max=10_000, help="How many, newest first."),
-    as_json: bool = typer.Option(False, "--json", help="Machine-readable, with the payloads in base64."),
-) -> None:
-    """Show what was set aside, and why."""
-    try:
-        reader = open_reader(chosen(config, settings, data_dir))
-        try:
-            found = reader.quarantine(limit)
-        finally:
-            reader.close()
-    except StoreError as error:
-        fail(error)
-    if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
-        return
-    for message in found:
-        place = "" if message.seq is None else f" seq {message.seq}"
-        typer.echo(
-            f"{message.received_ns} {message.topic}{place} ({len(message.payload)} bytes): {message.reason}"
-        )
-    typer.echo(f"{len(found)} shown")
 
 
 def _address(option: str, text: str | None, section: str) -> dict[str, Any]:

@@ -31,10 +31,10 @@ def store(subject: Subject) -> Iterator[Finding]:
     else:
         yield Finding(
             "store",
-            "warning" if counts.quarantined else "ok",
+            "warning" if counts.quarantine_held else "ok",
             f"{config.store.backend}: {devices} devices, {counts.conflicts} conflicts, "
-            f"{counts.quarantined} quarantined messages",
-            "look at them: vitalwire cloud quarantine list" if counts.quarantined else None,
+            f"{counts.quarantine_held} quarantined messages",
+            "look at them: vitalwire cloud quarantine list" if counts.quarantine_held else None,
         )
     finally:
         reader.close()

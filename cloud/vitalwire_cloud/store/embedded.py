@@ -21,6 +21,7 @@ from vitalwire_cloud.store.interface import (
     Item,
     Kind,
     Quarantined,
+    Replayed,
     StoreError,
     StoreUnavailableError,
     WriteResult,
@@ -105,6 +106,16 @@ class EmbeddedStore(StoreReader):
                 "INSERT OR REPLACE INTO device (device, site, gateway, birth) VALUES (?, ?, ?, ?)",
                 (device, site, gateway, encode_json(birth)),
             )
+
+    def replay(self, number: int, item: Item) -> Replayed:
+        """Store what was set aside as `number` and keep it aside no longer. Raises as `write` does."""
+        with self._transaction():
+            return self._batch.replay(number, item, time.time_ns())
+
+    def discard(self, number: int, *, replayed: bool = False) -> bool:
+        """Keep a message aside no longer; False when it was gone. Raises as `write` does."""
+        with self._transaction():
+            return self._batch.discard(number, "replayed" if replayed else "discarded")
 
     def expire(self, kind: Kind, before_ns: int) -> int:
         """Delete what ended before a time, in small transactions; the file keeps its size and reuses the room."""

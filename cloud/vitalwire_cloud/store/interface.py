@@ -59,7 +59,8 @@ class SeriesKey:
 class Quarantined:
     """A message that cannot be stored: kept with its reason.
 
-    Where its place is known (`series` and `seq`) it counts as committed, so that its gateway lets go of it.
+    Where its place is known (`series` and `seq`) it counts as committed, so that its gateway lets go of it. `number`
+    is what the store calls it, and grows; 0 before it is in a store.
     """
 
     topic: str
@@ -68,6 +69,11 @@ class Quarantined:
     received_ns: int
     series: SeriesKey | None = None
     seq: int | None = None
+    number: int = 0
+
+
+Replayed = Literal["stored", "known", "gone"]
+"""What became of a message that was set aside: it is data now, it was data already, or nobody keeps it any more."""
 
 
 @dataclass(slots=True)
@@ -186,12 +192,25 @@ class StoredAlarm:
 
 @dataclass(frozen=True, slots=True)
 class StoreCounts:
-    """Totals over the life of the store. `quarantine_dropped` had to make room for newer ones."""
+    """Totals over the life of the store.
+
+    Of the `quarantined` some are not kept any more: `quarantine_dropped` had to make room for newer ones,
+    `quarantine_replayed` became data, `quarantine_discarded` were thrown away by staff.
+    """
 
     conflicts: int
     duplicates: int
     quarantined: int
     quarantine_dropped: int
+    quarantine_replayed: int
+    quarantine_discarded: int
+
+    @property
+    def quarantine_held(self) -> int:
+        """How many are kept now."""
+        return (
+            self.quarantined - self.quarantine_dropped - self.quarantine_replayed - self.quarantine_discarded
+        )
 
 
 Kind = Literal["waveform", "vitals", "beats", "scores"]
@@ -246,6 +265,9 @@ class StoreReading(Protocol):
     def quarantine(self, limit: int) -> list[Quarantined]:
         """The newest messages that were set aside."""
 
+    def set_aside(self, after: int, limit: int) -> list[Quarantined]:
+        """At most `limit` messages that were set aside, behind number `after`, oldest first."""
+
     def counts(self) -> StoreCounts:
         """Totals of what was not stored as it came."""
 
@@ -274,6 +296,18 @@ class Store(StoreReading, Protocol):
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Remember a device and its channels from its birth."""
+
+    def replay(self, number: int, item: Item) -> Replayed:
+        """Store what was set aside as `number`, in its place, and keep it aside no longer: both or neither.
+
+        Raises `StoreError` for what still cannot be stored, `StoreUnavailableError` when it may be tried again.
+        """
+
+    def discard(self, number: int, *, replayed: bool = False) -> bool:
+        """Keep a message aside no longer; what was committed of it stays so. False when it was gone.
+
+        `replayed` counts it as one that was taken after all.
+        """
 
     def expire(self, kind: Kind, before_ns: int) -> int:
         """Delete what ended before a time and return how much that was; minutes of vital signs stay.

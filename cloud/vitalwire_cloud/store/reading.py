@@ -39,8 +39,17 @@ MAX_BLOCK_NS: Final = 4_200_000_000
 MAX_STRIP_NS: Final = 3_600_000_000_000
 """Longest strip in one answer: an hour of one lead at 250 Hz is 3.6 MB."""
 
+_ASIDE: Final = (
+    "SELECT topic, payload, reason, received_ns, gateway, device, stream, session, seq, id FROM quarantine"
+)
 _MAX_READERS: Final = 8
 _BUSY_TIMEOUT_S: Final = 5.0
+
+
+def counts_of(tally: dict[str, int], *, conflicts: int, held: int) -> StoreCounts:
+    """Totals from what a store counts by name and from `held`, what it keeps set aside."""
+    gone = [int(tally.get(f"quarantine_{what}", 0)) for what in ("dropped", "replayed", "discarded")]
+    return StoreCounts(conflicts, int(tally.get("duplicates", 0)), held + sum(gone), *gone)
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
@@ -209,16 +218,19 @@ class StoreReader:
 
     def quarantine(self, limit: int) -> list[Quarantined]:
         """The newest messages that were set aside, newest first."""
+        return self._set_aside(f"{_ASIDE} ORDER BY id DESC LIMIT ?", limit)
+
+    def set_aside(self, after: int, limit: int) -> list[Quarantined]:
+        """At most `limit` messages that were set aside, behind number `after`, oldest first."""
+        return self._set_aside(f"{_ASIDE} WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+
+    def _set_aside(self, query: str, *parameters: int) -> list[Quarantined]:
         with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT topic, payload, reason, received_ns, gateway, device, stream, session, seq"
-                " FROM quarantine ORDER BY id DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
+            rows = connection.execute(query, parameters).fetchall()
         found = []
-        for topic, payload, reason, received_ns, gateway, device, stream, session, seq in rows:
+        for topic, payload, reason, received_ns, gateway, device, stream, session, seq, number in rows:
             series = None if gateway is None else SeriesKey(gateway, device, stream, session)
-            found.append(Quarantined(topic, payload, reason, received_ns, series, seq))
+            found.append(Quarantined(topic, payload, reason, received_ns, series, seq, number))
         return found
 
     def counts(self) -> StoreCounts:
@@ -227,8 +239,7 @@ class StoreReader:
             tally = dict(connection.execute("SELECT name, value FROM tally").fetchall())
             conflicts = int(connection.execute("SELECT count(*) FROM conflict").fetchone()[0])
             held = int(connection.execute("SELECT count(*) FROM quarantine").fetchone()[0])
-        dropped = int(tally.get("quarantine_dropped", 0))
-        return StoreCounts(conflicts, int(tally.get("duplicates", 0)), held + dropped, dropped)
+        return counts_of(tally, conflicts=conflicts, held=held)
 
     def identity(self) -> str:
         """Random name of this store, drawn when it was made."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from vitalwire_cloud.store.interface import Item, Quarantined, SeriesKey, WriteResult
+from vitalwire_cloud.store.interface import Item, Quarantined, Replayed, SeriesKey, WriteResult
 from vitalwire_cloud.store.ranges import RangeSet
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS
 from vitalwire_cloud.store.segments import duration_ns
@@ -64,24 +64,49 @@ class BatchWriter:
         """Insert what is new and bring the ledger up to date."""
         result = WriteResult()
         for item in items:
-            key = item.series
-            series = self._series_of(key)
-            if isinstance(item.message, Skip):
-                new = self._skip(series, item.message, stored_ns)
-            elif new := item.seq not in series.held:
-                result.conflicts += self._insert(series, item, stored_ns)
-                series.held.add(item.seq, item.seq)
-            if new:
-                self._touched[key] = series
-                result.stored.append(item)
-            else:
-                result.duplicates += 1
+            self._store(item, stored_ns, result)
         for message in quarantined:
             self._set_aside(message)
         self._trim_quarantine(len(quarantined))
         self._tally("duplicates", result.duplicates)
         self._write_ledger()
         return result
+
+    def replay(self, number: int, item: Item, stored_ns: int) -> Replayed:
+        """Store what was set aside as `number` and take it out of there."""
+        row = self.connection.execute(
+            "SELECT gateway, device, stream, session, seq FROM quarantine WHERE id = ?", (number,)
+        ).fetchone()
+        if row is None:
+            return "gone"
+        result = WriteResult()
+        # What was set aside with its place known holds that place itself.
+        own = row == (item.gateway, item.device, item.stream, item.session, item.seq)
+        self._store(item, stored_ns, result, own=own)
+        self.discard(number, "replayed")
+        self._write_ledger()
+        return "stored" if result.stored else "known"
+
+    def discard(self, number: int, how: str) -> bool:
+        """Take a message out of what was set aside; False when it was not there."""
+        gone = self.connection.execute("DELETE FROM quarantine WHERE id = ?", (number,)).rowcount
+        self._tally(f"quarantine_{how}", gone)
+        return gone == 1
+
+    def _store(self, item: Item, stored_ns: int, result: WriteResult, *, own: bool = False) -> None:
+        """Insert an item unless its place is taken by anything but itself (`own`)."""
+        key = item.series
+        series = self._series_of(key)
+        if isinstance(item.message, Skip):
+            new = self._skip(series, item.message, stored_ns)
+        elif new := own or item.seq not in series.held:
+            result.conflicts += self._insert(series, item, stored_ns)
+            series.held.add(item.seq, item.seq)
+        if new:
+            self._touched[key] = series
+            result.stored.append(item)
+        else:
+            result.duplicates += 1
 
     def _series_of(self, key: SeriesKey) -> _Series:
         known = self._series.get(key)

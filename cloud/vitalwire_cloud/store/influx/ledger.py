@@ -345,6 +345,18 @@ class LedgerBatch:
             ).rowcount
             self._tally("quarantine_dropped", dropped)
 
+    def aside(self, number: int) -> Quarantined | None:
+        """A message that was set aside, held until the transaction ends."""
+        chosen = sa.select(QUARANTINE).where(QUARANTINE.c.id == number).with_for_update()
+        row = self._connection.execute(chosen).one_or_none()
+        return None if row is None else quarantined(row)
+
+    def discard(self, number: int, how: str) -> bool:
+        """Keep a message aside no longer, counted by how that came; False when it was gone."""
+        gone = self._connection.execute(QUARANTINE.delete().where(QUARANTINE.c.id == number)).rowcount
+        self._tally(f"quarantine_{how}", gone)
+        return gone == 1
+
     def remember(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Keep the last birth of a device."""
         self._connection.execute(DEVICE.delete().where(DEVICE.c.device == device))
@@ -396,6 +408,12 @@ class LedgerBatch:
             ),
             {"name": name, "value": by},
         )
+
+
+def quarantined(row: Any) -> Quarantined:
+    """A row of what was set aside."""
+    series = None if row.gateway is None else SeriesKey(row.gateway, row.device, row.stream, row.session)
+    return Quarantined(row.topic, row.payload, row.reason, row.received_ns, series, row.seq, row.id)
 
 
 def _order(key: SeriesKey) -> tuple[str, str, str, str]:

@@ -41,9 +41,9 @@ from vitalwire_cloud.store.interface import (
     Item,
     Kind,
     Quarantined,
+    Replayed,
     Rollup,
     Segment,
-    SeriesKey,
     StoreCounts,
     StoredAlarm,
     StoredBeat,
@@ -55,7 +55,7 @@ from vitalwire_cloud.store.interface import (
     WriteResult,
 )
 from vitalwire_cloud.store.ranges import RangeSet
-from vitalwire_cloud.store.reading import MAX_BLOCK_NS, MAX_STRIP_NS
+from vitalwire_cloud.store.reading import MAX_BLOCK_NS, MAX_STRIP_NS, counts_of
 from vitalwire_cloud.store.segments import Block, assemble
 from vitalwire_edge.wire.codes import ValueStatus
 from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, StreamCommit
@@ -108,22 +108,33 @@ class InfluxStore:
         batch.open([i.series for i in items] + [q.series for q in quarantined if q.series is not None])
         points: list[Point] = []
         for item in items:
-            key, message = item.series, item.message
-            if isinstance(message, Skip):
-                new = batch.add_skip(key, message, stored_ns)
-            elif new := item.seq not in batch.held(key):
-                points += points_of(item, stored_ns)
-                if isinstance(message, AlarmMessage):
-                    batch.add_alarm(key, message, stored_ns)
-                batch.held(key).add(item.seq, item.seq)
-            if new:
-                result.stored.append(item)
-            else:
-                result.duplicates += 1
+            _enter(batch, item, stored_ns, points, result)
         result.conflicts = self._place_and_send(batch, points)
         batch.set_aside(quarantined)
         batch.finish(result.duplicates)
         return result
+
+    def replay(self, number: int, item: Item) -> Replayed:
+        """Store what was set aside as `number` and keep it aside no longer. Raises as `write` does."""
+        with self._lock, self.ledger.batch() as batch:
+            aside = batch.aside(number)
+            if aside is None:
+                return "gone"
+            batch.open([item.series])
+            points: list[Point] = []
+            result = WriteResult()
+            # What was set aside with its place known holds that place itself.
+            own = aside.series == item.series and aside.seq == item.seq
+            _enter(batch, item, time.time_ns(), points, result, own=own)
+            self._place_and_send(batch, points)
+            batch.discard(number, "replayed")
+            batch.finish(0)
+            return "stored" if result.stored else "known"
+
+    def discard(self, number: int, *, replayed: bool = False) -> bool:
+        """Keep a message aside no longer; False when it was gone. Raises as `write` does."""
+        with self._lock, self.ledger.batch() as batch:
+            return batch.discard(number, "replayed" if replayed else "discarded")
 
     def _place_and_send(self, batch: LedgerBatch, points: list[Point]) -> int:
         if not points:
@@ -359,21 +370,20 @@ class InfluxStore:
 
     def quarantine(self, limit: int) -> list[Quarantined]:
         """The newest messages that were set aside, newest first."""
+        return self._set_aside(
+            sa.select(tables.QUARANTINE).order_by(tables.QUARANTINE.c.id.desc()).limit(limit)
+        )
+
+    def set_aside(self, after: int, limit: int) -> list[Quarantined]:
+        """At most `limit` messages that were set aside, behind number `after`, oldest first."""
+        number = tables.QUARANTINE.c.id
+        return self._set_aside(
+            sa.select(tables.QUARANTINE).where(number > after).order_by(number).limit(limit)
+        )
+
+    def _set_aside(self, which: sa.Select[Any]) -> list[Quarantined]:
         with self.ledger.reading() as connection:
-            rows = connection.execute(
-                sa.select(tables.QUARANTINE).order_by(tables.QUARANTINE.c.id.desc()).limit(limit)
-            ).all()
-        return [
-            Quarantined(
-                row.topic,
-                row.payload,
-                row.reason,
-                row.received_ns,
-                None if row.gateway is None else SeriesKey(row.gateway, row.device, row.stream, row.session),
-                row.seq,
-            )
-            for row in rows
-        ]
+            return [tables.quarantined(row) for row in connection.execute(which)]
 
     def counts(self) -> StoreCounts:
         """Totals of what was not stored as it came."""
@@ -381,8 +391,7 @@ class InfluxStore:
             tally = {row.name: int(row.value) for row in connection.execute(sa.select(tables.TALLY))}
             conflicts = connection.scalar(sa.select(sa.func.count()).select_from(tables.CONFLICT)) or 0
             held = connection.scalar(sa.select(sa.func.count()).select_from(tables.QUARANTINE)) or 0
-        dropped = tally.get("quarantine_dropped", 0)
-        return StoreCounts(conflicts, tally.get("duplicates", 0), held + dropped, dropped)
+        return counts_of(tally, conflicts=conflicts, held=held)
 
     def identity(self) -> str:
         """Random name of this store, drawn when its ledger was made."""
@@ -411,6 +420,30 @@ class InfluxStore:
         """Let go of connections."""
         self.server.close()
         self.ledger.close()
+
+
+def _enter(
+    batch: LedgerBatch,
+    item: Item,
+    stored_ns: int,
+    points: list[Point],
+    result: WriteResult,
+    *,
+    own: bool = False,
+) -> None:
+    """Enter an item and its `points` unless its place is taken by anything but itself (`own`)."""
+    key, message = item.series, item.message
+    if isinstance(message, Skip):
+        new = batch.add_skip(key, message, stored_ns)
+    elif new := own or item.seq not in batch.held(key):
+        points += points_of(item, stored_ns)
+        if isinstance(message, AlarmMessage):
+            batch.add_alarm(key, message, stored_ns)
+        batch.held(key).add(item.seq, item.seq)
+    if new:
+        result.stored.append(item)
+    else:
+        result.duplicates += 1
 
 
 def _joined(kept: Rollup | None, counted: Rollup) -> Rollup:
