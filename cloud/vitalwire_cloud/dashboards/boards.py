@@ -127,6 +127,19 @@ PATIENT: Final = Board(
         _vital(
             "Blood pressure", "none", ("systolic", "Sys"), ("diastolic", "Dia"), ("mean_pressure", "Mean")
         ),
+        _vital(
+            "PR, QRS, QT and QTc of the median beat",
+            "ms",
+            *(("pr_interval", "PR"), ("qrs_duration", "QRS"), ("qt_interval", "QT"), ("qtc_interval", "QTc")),
+        ),
+        _vital("Heart rate variability, 5 minutes", "ms", ("sdnn", "SDNN"), ("rmssd", "RMSSD")),
+        _vital(
+            "Ectopic beats an hour",
+            "none",
+            *(("ventricular_per_h", "V"), ("premature_per_h", "S"), ("couplets_per_h", "couplets")),
+            ("runs_per_h", "runs"),
+        ),
+        _vital("Ectopy, share of beats", "percent", ("ventricular_burden", "V"), ("bigeminy", "bigeminy")),
         Panel(
             "Interval between beats",
             "timeseries",

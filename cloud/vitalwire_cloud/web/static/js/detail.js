@@ -7,6 +7,7 @@ import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { drawGrid, paper, zeroLine } from './paper.js';
 import { Strips } from './strips.js';
+import { EcgTrends } from './ecg_trends.js';
 import { delayText, facts } from './tile.js';
 import { clockText, fromJson, toNs } from './time.js';
 import { Overview } from './overview.js';
@@ -27,6 +28,7 @@ export class Detail {
     this.strips = new Strips(patient, { most: 6, grid: 1.35, millivolt: true });
     this.numbers = new Numbers();
     this.overview = new Overview(patient);
+    this.ecgTrends = new EcgTrends();
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -47,6 +49,7 @@ export class Detail {
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
       el('section', { class: 'detail-scores' }, el('h3', {}, 'Beat model'), parts.scores, parts.scored),
       el('section', { class: 'detail-trend' }, el('h3', {}, 'Trend'), parts.trend),
+      el('section', { class: 'detail-ecg' }, el('h3', {}, 'ECG by the minute'), this.ecgTrends.node),
       el('section', { class: 'detail-onsets' }, el('h3', {}, 'Alarms'), parts.alarms));
   }
 
@@ -61,6 +64,7 @@ export class Detail {
     this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
     this.overview.draw(this.strips.head ?? now, alarms);
     drawTrend(this.#parts.trend, this.patient, now);
+    this.ecgTrends.show(this.patient.vitals, now);
     text(this.#parts.scored, drawScores(this.#parts.scores, this.patient, now));
     this.#alarms(alarms);
   }
