@@ -67,14 +67,19 @@ class MemoryWatch:
                 self._look(name, port)
 
     def _look(self, name: str, port: int) -> None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
-                page = answer.read().decode()
-        except (OSError, HTTPException):
-            # It was killed or hangs.
-            return
         for metric in QUEUES[name]:
-            found = re.search(rf"^{metric} ([0-9.e+]+)$", page, re.MULTILINE)
-            if found:
+            found = gauge(port, metric)
+            if found is not None:
                 self.looks += 1
-                self.longest[metric] = max(self.longest.get(metric, 0.0), float(found.group(1)))
+                self.longest[metric] = max(self.longest.get(metric, 0.0), found)
+
+
+def gauge(port: int, metric: str) -> float | None:
+    """A gauge of the metrics page there; None where nobody answers, who was killed or hangs."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
+            page = answer.read().decode()
+    except (OSError, HTTPException):
+        return None
+    found = re.search(rf"^{metric} ([0-9.e+]+)$", page, re.MULTILINE)
+    return float(found.group(1)) if found else None

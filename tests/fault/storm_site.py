@@ -18,13 +18,14 @@ from typing import Self
 
 import paho.mqtt.client as paho
 from hearts import Heart
-from memory_watch import MemoryWatch
+from memory_watch import MemoryWatch, gauge
 from paho.mqtt.enums import CallbackAPIVersion
 from shuffled_cable import ShuffledCable
 from warm_process import Process, WarmProcess
 
 SITE = "ward"
 GATEWAY = "gw1"
+_FLUSH_S = 0.5
 
 
 class StormError(AssertionError):
@@ -101,6 +102,7 @@ class Site:
         self.folder = folder
         self.data = folder / "cloud"
         self._settings = settings or {}
+        self._gateway_ports: list[int] = []
         (folder / "keys").mkdir(parents=True)
         self._key = folder / "keys" / f"{GATEWAY}.key"
         self._key.write_text("ab" * 32)
@@ -201,6 +203,9 @@ class Site:
         for heart in self.hearts:
             heart.swapping = False
             heart.end()
+        until(lambda: self._connected() == 0, "every goodbye's arrival", 30)
+        # What a goodbye completes is analysed and committed within a few ticks.
+        time.sleep(_FLUSH_S)
         try:
             until(lambda: self._spool_rows() == 0, "an empty spool", timeout_s)
         except StormError as error:
@@ -234,6 +239,7 @@ class Site:
     def _gateway(self, name: str) -> tuple[WarmProcess, int, int]:
         """A gateway of that spool; its process, where wearables connect, and where probes answer."""
         listen, health = own_port(), own_port()
+        self._gateway_ports.append(health)
         settings = {
             "key_file": str(self._key),
             "clock.trust_system": "true",
@@ -251,6 +257,10 @@ class Site:
             *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
         ]  # fmt: skip
         return WarmProcess(name, command, self.folder), listen, health
+
+    def _connected(self) -> float:
+        """Wearables that the gateways still hear."""
+        return sum(gauge(port, "vitalwire_edge_wearables_connected") or 0.0 for port in self._gateway_ports)
 
     def _spool_rows(self) -> int:
         """Rows in the spools, read from the files themselves."""

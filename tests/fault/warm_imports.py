@@ -18,5 +18,5 @@ for name in (
     "vitalwire_cloud.service",
 ):
     importlib.import_module(name)
-importlib.import_module("vitalwire_edge.signal.chain").warm()
-importlib.import_module("vitalwire_edge.inference.features").warm()
+for name in ("vitalwire_edge.wearable.warming", "vitalwire_edge.inference.features"):
+    importlib.import_module(name).warm()
