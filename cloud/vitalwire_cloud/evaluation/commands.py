@@ -119,6 +119,25 @@ def naming(
     report.say(outcome, json)
 
 
+@app.command(epilog="Example: vitalwire evaluate table seed-1 seed-2 seed-3 p3.json")
+def table(
+    *,
+    reports: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files that --json wrote, or folders of --report: of several seeds.", metavar="PATH..."
+        ),
+    ],
+) -> None:
+    """One table of every bar, as Markdown: our mean over the seeds, its spread, the best peer of the same runs."""
+    from vitalwire_cloud.evaluation import summary  # noqa: PLC0415 - used here only
+
+    try:
+        typer.echo(summary.markdown(summary.read(reports)))
+    except summary.SummaryError as error:
+        report.wrong(str(error))
+
+
 @app.command(epilog="Example: vitalwire evaluate qrs --data mitdb --noise nstdb --json p3.json")
 def qrs(
     *,

@@ -1,0 +1,105 @@
+"""One table from the JSON of several runs: every bar, our figure over the seeds, the best peer of the same runs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from vitalwire_cloud.evaluation.report import AT_MOST, Report, reaches
+
+COMMANDS: Final[dict[str, str]] = {
+    "beatgan": "anomaly --protocol beatgan",
+    "inter-patient": "anomaly",
+    "naming": "naming",
+    "qrs": "qrs",
+    "calibration": "calibration",
+    "vitals": "vitals",
+    "int8": "int8",
+    "rhythm": "rhythm",
+    "synthesis": "synthesis",
+}
+"""What `vitalwire evaluate` is asked, by protocol."""
+
+HEADS: Final = (
+    "protocol",
+    "figure",
+    "ours: mean (least to most)",
+    "best peer",
+    "bar",
+    "`vitalwire evaluate`",
+)
+
+
+class SummaryError(ValueError):
+    """A file is not what `vitalwire evaluate --json` writes."""
+
+
+def read(paths: Iterable[Path]) -> list[Report]:
+    """Reports in files, or in all JSON files of folders. Raises `SummaryError`."""
+    reports = []
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise SummaryError(
+                f"{path} holds no JSON: give what `vitalwire evaluate --json` or `--report` wrote"
+            )
+        for file in files:
+            try:
+                reports.append(msgspec.json.decode(file.read_bytes(), type=Report))
+            except (OSError, msgspec.MsgspecError) as error:
+                raise SummaryError(f"{file}: {error}; give what `vitalwire evaluate --json` wrote") from error
+    return reports
+
+
+def rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
+    """A row for every figure that has a bar, by protocol, in the columns of `HEADS`; reached ones are bold."""
+    found = []
+    for protocol in sorted({each.protocol for each in reports}, key=_place):
+        runs = sorted((each for each in reports if each.protocol == protocol), key=lambda each: each.seed)
+        seeds = {each.seed for each in runs}
+        if len(seeds) != len(runs):
+            raise SummaryError(f"{protocol}: two runs have one seed; give each seed once")
+        if {tuple(each.records) for each in runs} != {tuple(runs[0].records)}:
+            raise SummaryError(f"{protocol}: the runs judged different records; give runs over the same ones")
+        for name in runs[0].bar or runs[0].metrics:
+            ours = [each.metrics[name] for each in runs if name in each.metrics]
+            if ours:
+                found.append(_row(protocol, name, ours, runs))
+    return found
+
+
+def _row(protocol: str, name: str, ours: Sequence[float], runs: Sequence[Report]) -> tuple[str, ...]:
+    mean = sum(ours) / len(ours)
+    told = f"{mean:.4g}"
+    bar = runs[0].bar.get(name)
+    if bar is not None and reaches(name, mean, bar):
+        told = f"**{told}**"
+    if len(ours) > 1:
+        told += f" ({min(ours):.4g} to {max(ours):.4g})"
+    command = COMMANDS.get(protocol, protocol)
+    return (protocol, name, told, _best_peer(name, runs), "" if bar is None else f"{bar:.6g}", f"`{command}`")
+
+
+def _best_peer(name: str, runs: Sequence[Report]) -> str:
+    """The peer with the best mean over the runs that have it in each."""
+    means = {}
+    for peer in runs[0].peers:
+        values = [each.peers[peer][name] for each in runs if name in each.peers.get(peer, {})]
+        if len(values) == len(runs):
+            means[peer] = sum(values) / len(values)
+    if not means:
+        return ""
+    best = (min if name in AT_MOST else max)(means, key=lambda peer: means[peer])
+    return f"{means[best]:.4g} ({best})"
+
+
+def _place(protocol: str) -> int:
+    known = list(COMMANDS)
+    return known.index(protocol) if protocol in known else len(known)
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """The table as Markdown."""
+    lines = [HEADS, tuple("---" for _ in HEADS), *rows(reports)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
