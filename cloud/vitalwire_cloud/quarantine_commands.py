@@ -86,7 +86,8 @@ def try_again(
     """Try messages again, through the same checks into the same store. Ends with 1 where one is still refused.
 
     What is stored now is set aside no longer, so doing this twice changes nothing. The embedded store takes one
-    process at a time: stop the service first (gateways keep what comes meanwhile), or ask it over its API.
+    process at a time: stop the service first (gateways keep what comes meanwhile), or ask it over its API:
+    POST /api/v1/quarantine/NUMBER/replay.
     """
     service = chosen(config, settings, data_dir)
     max_future_ns = round(service.ingest.max_future_s * 1e9)

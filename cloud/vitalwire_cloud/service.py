@@ -204,6 +204,7 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
                     releases=running.releases,
                     orders=running.orders,
                     token=token,
+                    max_future_s=config.ingest.max_future_s,
                 ),
                 log_config=None,
                 access_log=False,

@@ -17,6 +17,7 @@ from vitalwire_cloud.web.access import same_origin_guard
 from vitalwire_cloud.web.links import LinkBoard
 from vitalwire_cloud.web.ports import Desk, Info, Models, Orders
 from vitalwire_cloud.web.problems import ProblemError
+from vitalwire_cloud.web.quarantine_api import quarantine_routes
 from vitalwire_cloud.web.views import (
     Acknowledgement,
     BeatView,
@@ -93,6 +94,7 @@ def api_router(
     orders: Orders | None,
     guards: list[Guard],
     token_required: bool,
+    max_future_s: float,
 ) -> Router:
     """Routes of the API. Store and desk are asked on worker threads, never on the event loop."""
     known = _known_device(store)
@@ -163,6 +165,7 @@ def api_router(
             *_label_routes(desk),
             *_model_routes(models, releases),
             *_order_routes(orders),
+            *quarantine_routes(store, max_future_s),
         ],
         guards=guards,
         tags=["v1"],

@@ -14,6 +14,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import Guard, Message, Scope
 
+from vitalwire_cloud.config import IngestConfig
 from vitalwire_cloud.live import LiveHub
 from vitalwire_cloud.store.interface import Store, StoreError
 from vitalwire_cloud.web.access import bearer_guard, loopback_name_guard, same_origin_guard
@@ -57,6 +58,7 @@ def create_app(
     releases: Models | None = None,
     orders: Orders | None = None,
     token: str | None = None,
+    max_future_s: float = IngestConfig().max_future_s,
 ) -> Litestar:
     """The web application.
 
@@ -86,6 +88,7 @@ def create_app(
                 orders=orders,
                 guards=protect,
                 token_required=token is not None,
+                max_future_s=max_future_s,
             ),
             live_route(
                 store=store,
