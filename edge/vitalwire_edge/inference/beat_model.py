@@ -6,18 +6,29 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference.artifact import PARAMETERS, Artifact
-from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES, BeatInput
+from vitalwire_edge.inference.features import CONTEXT, RHYTHM_FEATURES, SHAPE_FEATURES, BeatInput
 from vitalwire_edge.inference.naming import CLASSES, Head, HeadError, seen
 from vitalwire_edge.inference.runtime import load
 from vitalwire_edge.inference.score import ScoreParameters, Scoring
 from vitalwire_edge.inference.selftest import Runner
 from vitalwire_edge.inference.sequence import History, SequenceWeightsError
+from vitalwire_edge.signal.beats import WINDOW
 
 CLIP: Final = 6.0
 """Beats are given to the network within this many reference amplitudes."""
+
+
+_NOTHING: Final = BeatInput(
+    sample=0,
+    beat=np.zeros(WINDOW, np.float32),
+    reference=np.zeros(WINDOW, np.float32),
+    context=np.zeros(len(CONTEXT), np.float32),
+    scale_uv=1.0,
+)
 
 
 class ModelParametersError(ValueError):
@@ -67,9 +78,12 @@ class BeatScorer:
         """
         try:
             parameters = msgspec.json.decode(artifact.parts[PARAMETERS], type=ScoreParameters)
-            return cls(load(artifact.model, artifact.runtime), parameters)
+            scorer = cls(load(artifact.model, artifact.runtime), parameters)
         except (msgspec.MsgspecError, SequenceWeightsError, HeadError) as error:
             raise ModelParametersError(f"{PARAMETERS} of {artifact.file_name}: {error}") from error
+        # What has to be compiled is compiled now, not while a patient's beat waits.
+        scorer.score(_NOTHING, scorer.begin())
+        return scorer
 
     def begin(self) -> History:
         """What to hand to `score` for a patient of whom nothing is known yet."""
@@ -83,7 +97,7 @@ class BeatScorer:
         """Score the next beat of a patient, whose history goes on with it; or abstain, and leave it as it is."""
         if beat is None or not analysable:
             return None
-        if not (np.isfinite(beat.beat).all() and np.isfinite(beat.context).all()):
+        if not (_whole(beat.beat) and _whole(beat.context)):
             return None
         context = beat.context[None]
         outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
@@ -120,6 +134,11 @@ class BeatScorer:
         )
         expected: NDArray[np.float32] = (outputs[0][0] * np.float32(beat.scale_uv)).astype(np.float32)
         return expected
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _whole(x: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(x).all())
 
 
 def network_inputs(

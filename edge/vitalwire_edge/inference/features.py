@@ -84,14 +84,9 @@ def shape_features(
     Per part (QRS, P, T): Fisher's z of the correlation, log energy of the residual, log of the residual in units of the
     reference's point-wise spread; then log ratios of amplitude, projection and slope of the QRS.
     """
-    found = np.empty((beat.shape[0], SHAPE_FEATURES))
-    _compare(
-        beat.astype(np.float64),
-        reference.astype(np.float64),
-        np.maximum(spread.astype(np.float64), _SPREAD_FLOOR),
-        found,
-    )
-    return found.astype(np.float32)
+    found = np.empty((beat.shape[0], SHAPE_FEATURES), dtype=np.float32)
+    _compare(beat, reference, spread, found)
+    return found
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -101,13 +96,14 @@ def _log_ratio(value: float, of: float) -> float:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _compare(
-    beat: NDArray[np.float64],
-    reference: NDArray[np.float64],
-    spread: NDArray[np.float64],
-    found: NDArray[np.float64],
+    beat: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    found: NDArray[np.float32],
 ) -> None:
     for k in range(beat.shape[0]):
-        x, y, s = beat[k], reference[k], spread[k]
+        x, y = beat[k].astype(np.float64), reference[k].astype(np.float64)
+        s = np.maximum(spread[k].astype(np.float64), _SPREAD_FLOOR)
         for part in range(len(_EDGES)):
             first, last = _EDGES[part]
             n = last - first
@@ -164,22 +160,22 @@ class Rhythm:
 
     def features(self, rr_s: float, next_rr_s: float) -> NDArray[np.float32] | None:
         """Rhythm features of the beat that ends ``rr_s``, before `add` of it. None before there is a reference."""
-        own = self.reference_s()
-        if own is None:
+        if len(self._history) < _RR_MIN:
             return None
-        recent = np.array(self._history)[-_RECENT_RR:]
-        deviation = float(_variability_s(recent))
-        return np.array(
+        history = np.array(self._history)
+        own, deviation = _own_rr_s(history), _variability_s(history[-_RECENT_RR:])
+        ratios = np.array(
             [
-                np.log(rr_s / own),
-                np.log(next_rr_s / own),
-                np.log(rr_s / next_rr_s),
-                np.log(rr_s / float(recent[-1])),
-                np.log(deviation / own + 0.01),
-                np.log(own),
-            ],
-            dtype=np.float32,
+                rr_s / own,
+                next_rr_s / own,
+                rr_s / next_rr_s,
+                rr_s / self._history[-1],
+                deviation / own + 0.01,
+                own,
+            ]
         )
+        known: NDArray[np.float32] = np.log(ratios).astype(np.float32)
+        return known
 
 
 class FeatureStream:

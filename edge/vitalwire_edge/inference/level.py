@@ -5,6 +5,7 @@ level is the lower quartile of the patient's last scores: ectopy up to three qua
 half is taken off: the other half is the population's word against a patient who is ill throughout.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -22,15 +23,15 @@ class OwnLevel:
     """One patient's level under one model: start anew after a swap. `values` and `restore` keep it over a restart."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=BEATS)
+        self._last: deque[float] = deque()
+        self._ordered: list[float] = []
 
     def relative(self, score: float) -> float:
         """The score above half of the patient's level so far; then the score enters the level."""
         level = 0.0
         if len(self._last) >= MIN_BEATS:
-            at = int(QUANTILE * len(self._last))
-            level = float(np.partition(np.fromiter(self._last, np.float64), at)[at])
-        self._last.append(score)
+            level = self._ordered[int(QUANTILE * len(self._last))]
+        self._take(score)
         return score - SHARE * level
 
     @property
@@ -41,7 +42,15 @@ class OwnLevel:
     def restore(self, values: Sequence[float]) -> None:
         """Go on from `values`."""
         self._last.clear()
-        self._last.extend(values)
+        self._ordered.clear()
+        for value in values:
+            self._take(value)
+
+    def _take(self, score: float) -> None:
+        if len(self._last) == BEATS:
+            del self._ordered[bisect_left(self._ordered, self._last.popleft())]
+        self._last.append(score)
+        insort(self._ordered, score)
 
 
 def relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:

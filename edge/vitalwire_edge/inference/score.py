@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference import features
@@ -33,7 +34,17 @@ _MAX_LOG_VARIANCE: Final = 3.0
 _CEILING: Final = 1e4
 _SAMPLE_CEILING: Final = 60.0
 _BEAT_CLIP: Final = 6.0
-_WEIGHT: Final = {"sequence": 2.0, "shape": 1.0}
+_FAR: Final = 30.0
+
+VIEWS: Final = 3
+_WEIGHTS: Final = np.array((2.0, 1.0, 0.0))
+"""Of sequence, shape and timing, each tamed by a signed logarithm that keeps one view from drowning the other."""
+
+_AMPLITUDE: Final = features.CONTEXT.index("amplitude")
+_BEFORE: Final = features.CONTEXT.index("rr_before")
+_AFTER: Final = features.CONTEXT.index("rr_after")
+_RATIO: Final = features.CONTEXT.index("rr_ratio")
+_CHANGE: Final = features.CONTEXT.index("rr_change")
 
 
 class FeatureVersionError(ValueError):
@@ -100,15 +111,14 @@ class Scoring:
 
     def normalised(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context features (n, 18) in units of normal training beats, as the autoencoder takes them."""
-        known: NDArray[np.float32] = ((context - self._centre) / self._width).clip(-30, 30).astype(np.float32)
+        known: NDArray[np.float32] = _in_widths(context, self._centre, self._width, _FAR)
         return known
 
     def tokens(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Beats (n, 36) as the sequence model is told of them."""
-        seen = (one_sided(context) - self._one_sided_centre) / self._one_sided_width
-        both = np.concatenate((self.normalised(context), seen), axis=1)
-        told: NDArray[np.float32] = both.clip(-CLIP, CLIP).astype(np.float32)
-        return told
+        known = _in_widths(context, self._centre, self._width, CLIP)
+        seen = _in_widths(one_sided(context), self._one_sided_centre, self._one_sided_width, CLIP)
+        return np.concatenate((known, seen), axis=1)
 
     def views(
         self,
@@ -121,7 +131,7 @@ class Scoring:
 
         `history` is what is remembered of the patient and goes on with these beats; None where they are the first.
         """
-        amplitude = np.abs(self.normalised(context)[:, features.CONTEXT.index("amplitude")])
+        amplitude = np.abs(self.normalised(context)[:, _AMPLITUDE])
         return self.joined(self.raw_views(beat, context, outputs, history), amplitude.astype(np.float64))
 
     def raw_views(
@@ -134,55 +144,66 @@ class Scoring:
         """Surprise in nats of sequence, shape and timing (n, 3), from which the view constants are fitted."""
         tokens = self.tokens(context)
         expected, spread, timing, _latent = outputs
-        return np.stack(
-            (
-                self.sequence.surprises(tokens, self.sequence.begin() if history is None else history),
-                shape_likelihood(beat, expected, spread),
-                timing_surprise(self.normalised(context)[:, SHAPE_FEATURES:].astype(np.float64), timing),
-            ),
-            axis=1,
-        )
+        raw = np.empty((len(context), VIEWS))
+        raw[:, 0] = self.sequence.surprises(tokens, self.sequence.begin() if history is None else history)
+        raw[:, 1] = shape_likelihood(beat, expected, spread)
+        raw[:, 2] = timing_surprise(self.normalised(context)[:, SHAPE_FEATURES:], timing)
+        return raw
 
     def joined(self, raw: NDArray[np.float64], amplitude: NDArray[np.float64]) -> Views:
         """Views from surprise in nats."""
-        sequence, shape, timing = ((raw - self._view_centre) / self._view_width).T
-        score = _WEIGHT["sequence"] * _tamed(sequence) + _WEIGHT["shape"] * _tamed(shape)
-        return Views(score, sequence, shape, timing, amplitude)
+        units = (raw - self._view_centre) / self._view_width
+        sequence, shape, timing = units.T
+        tamed = np.sign(units) * np.log1p(np.abs(units))
+        return Views(tamed @ _WEIGHTS, sequence, shape, timing, amplitude)
 
 
-def _tamed(units: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Signed logarithm: keeps the order, and keeps one view from drowning the other."""
-    tamed: NDArray[np.float64] = np.sign(units) * np.log1p(np.abs(units))
-    return tamed
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _in_widths(
+    context: NDArray[np.floating], centre: NDArray[np.float64], width: NDArray[np.float64], most: float
+) -> NDArray[np.float32]:
+    """Return (n, 18) features as so many widths from their centre, at most ``most``."""
+    found = np.empty(context.shape, dtype=np.float32)
+    for k in range(context.shape[0]):
+        for i in range(context.shape[1]):
+            found[k, i] = np.minimum(np.maximum((context[k, i] - centre[i]) / width[i], -most), most)
+    return found
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def one_sided(context: NDArray[np.float32]) -> NDArray[np.float64]:
     """Context (n, 18) whose intervals count only where they are early before the beat, or late after it."""
     seen = context.astype(np.float64)
-    before, after, ratio, change = (
-        features.CONTEXT.index(name) for name in ("rr_before", "rr_after", "rr_ratio", "rr_change")
-    )
-    seen[:, before] = np.minimum(seen[:, before], 0.0)
-    seen[:, after] = np.maximum(seen[:, after], 0.0)
-    seen[:, ratio] = seen[:, after] - seen[:, before]
-    seen[:, change] = np.minimum(seen[:, change], 0.0)
+    for beat in seen:
+        beat[_BEFORE] = np.minimum(beat[_BEFORE], 0.0)
+        beat[_AFTER] = np.maximum(beat[_AFTER], 0.0)
+        beat[_RATIO] = beat[_AFTER] - beat[_BEFORE]
+        beat[_CHANGE] = np.minimum(beat[_CHANGE], 0.0)
     return seen
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def shape_likelihood(
     beat: NDArray[np.float32], expected: NDArray[np.float32], log_variance: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Negative log likelihood of the beat's samples under the decoder's Gaussians, without the constant."""
-    width = log_variance.astype(np.float64)
-    unusual = np.square(beat.clip(-_BEAT_CLIP, _BEAT_CLIP).astype(np.float64) - expected) * np.exp(-width)
-    nats: NDArray[np.float64] = 0.5 * (width + np.minimum(unusual, _SAMPLE_CEILING)).sum(axis=1)
+    nats = np.zeros(beat.shape[0])
+    for k in range(beat.shape[0]):
+        for i in range(beat.shape[1]):
+            width = np.float64(log_variance[k, i])
+            off = min(max(beat[k, i], -_BEAT_CLIP), _BEAT_CLIP) - np.float64(expected[k, i])
+            nats[k] += 0.5 * (width + min(off * off * np.exp(-width), _SAMPLE_CEILING))
     return nats
 
 
-def timing_surprise(rhythm: NDArray[np.float64], timing: NDArray[np.float32]) -> NDArray[np.float64]:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def timing_surprise(rhythm: NDArray[np.float32], timing: NDArray[np.float32]) -> NDArray[np.float64]:
     """Negative log likelihood of the rhythm features under the decoder's Gaussians, without the constant."""
-    centre = timing[:, :RHYTHM_FEATURES].astype(np.float64)
-    width = timing[:, RHYTHM_FEATURES:].astype(np.float64).clip(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE)
-    nats = 0.5 * (width + np.square(rhythm - centre) * np.exp(-width)).sum(axis=1)
-    capped: NDArray[np.float64] = np.minimum(nats, _CEILING)
-    return capped
+    nats = np.zeros(rhythm.shape[0])
+    for k in range(rhythm.shape[0]):
+        for i in range(RHYTHM_FEATURES):
+            width = min(max(np.float64(timing[k, RHYTHM_FEATURES + i]), _MIN_LOG_VARIANCE), _MAX_LOG_VARIANCE)
+            off = np.float64(rhythm[k, i]) - np.float64(timing[k, i])
+            nats[k] += 0.5 * (width + off * off * np.exp(-width))
+        nats[k] = min(nats[k], _CEILING)
+    return nats
