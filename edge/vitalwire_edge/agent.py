@@ -23,7 +23,6 @@ from vitalwire_edge.inference import trend
 from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.report import CountersFile, device_reports, total, write_atomically
-from vitalwire_edge.signal import chain
 from vitalwire_edge.software.gateway import GatewaySoftware
 from vitalwire_edge.sources.build import build_sources
 from vitalwire_edge.sources.inbox import Inbox, SourceState
@@ -40,6 +39,7 @@ from vitalwire_edge.status import (
     SpoolView,
     StatusPage,
 )
+from vitalwire_edge.wearable import warming
 from vitalwire_edge.wearable.device import Surroundings, Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wearable.orders import Orders
@@ -149,10 +149,10 @@ class Agent:
     def start(self) -> None:
         """Start every part; wearables may connect when this returns."""
         began = time.monotonic()
-        chain.warm()
+        warming.warm()
         if self._config.telemetry.trends:
             trend.warm()
-        log.info("signal_chain_warm", seconds=round(time.monotonic() - began, 1))
+        log.info("compiled_parts_warm", seconds=round(time.monotonic() - began, 1))
         self._recover_alarms()
         self.spool.start()
         self.announcer.start()
