@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from vitalwire_edge import source_commands, status
 from vitalwire_edge.agent import Agent
 from vitalwire_edge.config import EdgeConfig, check
+from vitalwire_edge.inference import features, trend
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.process import logs
 from vitalwire_edge.process.config import ConfigError
@@ -19,8 +20,10 @@ from vitalwire_edge.process.notify import supervised
 from vitalwire_edge.process.shutdown import stop_on_signals
 from vitalwire_edge.report import EdgeCollector
 from vitalwire_edge.software.gateway import RESTART_EXIT
+from vitalwire_edge.software.preflight import step_back
 from vitalwire_edge.sources.inbox import SourceError
 from vitalwire_edge.spool.rows import SpoolError
+from vitalwire_edge.wearable import warming
 
 log = structlog.get_logger()
 
@@ -118,6 +121,15 @@ def run(
         raise typer.Exit(_FAILED) from error
     if agent.software.restart.is_set():
         raise typer.Exit(RESTART_EXIT)
+
+
+@app.command(hidden=True)
+def prepare() -> None:
+    """Import and compile what `run` needs, as a new release does before its first start."""
+    step_back()
+    warming.warm()
+    trend.warm()
+    features.warm()
 
 
 def _address(flag: str, section: str, text: str | None) -> dict[str, object]:

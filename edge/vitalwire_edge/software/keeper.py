@@ -1,7 +1,8 @@
 """Keeps the gateway's software current: takes a release into the slot that does not run, watches it, or says no.
 
 The steps of an update, each on disk before the next: the slot is emptied, the wheel unpacked and flushed, the slot
-marked as whole, the record names it as candidate, the process ends to be started anew. From there on the launcher
+marked as whole, proved beside what runs (`preflight`), the record names it as candidate, the process ends to be started
+anew. From there on the launcher
 counts its starts; the release confirms itself once `healthy` says so, or gives up after `confirm_s`.
 """
 
@@ -23,7 +24,7 @@ from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.ota.state import OtaState, RefusedModel, StateFile
 from vitalwire_edge.process.durable import sync_folder
-from vitalwire_edge.software import slots
+from vitalwire_edge.software import preflight, slots
 from vitalwire_edge.software.release import Release, open_release
 from vitalwire_edge.software.slots import SLOTS, Boot, Failed, SlotError, SlotRelease
 from vitalwire_edge.software.wheel import NAME, Wheel, check_environment
@@ -59,6 +60,7 @@ class SoftwareKeeper:
         restart: Callable[[], None],
         confirm_s: float,
         check: Callable[[Wheel], None] = check_environment,
+        prove: Callable[[Path], None] = preflight.prove,
     ) -> None:
         self._config = config
         self._folder = Path(config.folder)
@@ -70,9 +72,11 @@ class SoftwareKeeper:
         self._restart = restart
         self._confirm_s = confirm_s
         self._check = check
+        self._prove = prove
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file = StateFile(self._folder / "state.json")
         self._running: SlotRelease | None = None
+        self._installed: SlotRelease | None = None
         self._boot = Boot()
         self._since_s = time.monotonic()
         self._was_ready = False
@@ -125,6 +129,8 @@ class SoftwareKeeper:
         """What can be said to an offer without fetching it; None when it is worth fetching."""
         if self._running is not None and self._running.sha256 == offer.sha256:
             return self.report()
+        if self._installed is not None and self._installed.sha256 == offer.sha256:
+            return self._report("candidate", self._installed)
         refused = self.state.refusal(offer.sha256)
         if refused is not None:
             return self._about(refused)
@@ -150,6 +156,7 @@ class SoftwareKeeper:
             release = self._opened(data, offer)
             slot = self._free_slot()
             there = self._unpack(release, slot)
+            self._prove(self._folder / slot)
         except ArtifactRefusedError as error:
             return self.refuse(offer, error.reason, error.detail)
         except (OSError, SlotError) as error:
@@ -158,6 +165,7 @@ class SoftwareKeeper:
         previous = self._boot.previous if self._boot.previous != slot else None
         self._put(replace(self._boot, previous=previous, candidate=slot, starts=0, failed=None))
         self._file.put(msgspec.structs.replace(self.state, offer=None))
+        self._installed = there
         self._restart_s = time.monotonic() + _SAID_S
         log.warning("software_installed", version=there.version, software=there.software, slot=slot)
         return self._report("candidate", there)

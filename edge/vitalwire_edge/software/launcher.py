@@ -109,3 +109,7 @@ def _quiet_boot(folder: Path) -> Boot:
 def _say(text: str) -> None:
     sys.stderr.write(f"vitalwire-launch: {text}\n")
     sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ import pytest
 from release_wheel import NOW_NS, Publisher, offer_of, program, wheel
 
 from vitalwire_edge.clock.gateway_clock import Stamp
-from vitalwire_edge.inference.refusal import ArtifactRefusedError
+from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
 from vitalwire_edge.ota.config import OtaConfig
 from vitalwire_edge.software import launcher, slots
 from vitalwire_edge.software.keeper import SoftwareKeeper
@@ -32,6 +32,7 @@ class Gateway:
         self.publisher = publisher
         self.problem: str | None = "there is no link to the broker"
         self.restarts = 0
+        self.unfit: str | None = None
         self.confirm_s = 600.0
         self.synchronised = True
         self.boot()
@@ -48,9 +49,14 @@ class Gateway:
             restart=self._restart,
             confirm_s=self.confirm_s,
             check=lambda wheel: check_environment(wheel, running_requires=()),
+            prove=self._prove,
         )
         self.keeper.start()
         return self.slot
+
+    def _prove(self, _place: Path) -> None:
+        if self.unfit is not None:
+            raise ArtifactRefusedError(Refusal.CRASHED, self.unfit)
 
     def _restart(self) -> None:
         self.restarts += 1
@@ -122,12 +128,24 @@ def test_a_release_that_gets_no_link_gives_up_by_itself_and_says_what_was_missin
 def test_what_is_unpacked_is_never_the_slot_that_runs_and_on_probation_nothing_is_taken(gateway, publisher):
     gateway.update(1)
     gateway.boot()
-    assert gateway.install(publisher.release(program("", software="0.3.0"), 2)).state == "candidate"
+    data = publisher.release(program("", software="0.3.0"), 2)
+    assert [gateway.install(data).state for _ in range(2)] == ["candidate", "candidate"]
     again = gateway.install(publisher.release(program("", software="0.4.0"), 3))
     assert (again.state, again.reason) == ("refused", "no_room")
     assert slots.release_in(gateway.folder, "a").version == 1
     assert gateway.boot() == "b"
     assert gateway.install(publisher.release(program("", software="0.4.0"), 3)).reason == "no_room"
+
+
+def test_what_fails_beside_the_running_software_is_never_started(gateway, publisher):
+    gateway.unfit = "it ended with 1 beside the running software: ImportError"
+    bad = publisher.release(GOOD, 1)
+    report = gateway.install(bad)
+    assert (report.state, report.reason) == ("refused", "crashed")
+    assert gateway.boot() is None
+    assert gateway.install(bad).reason == "crashed"
+    gateway.unfit = None
+    gateway.update(2)
 
 
 @pytest.mark.parametrize(
