@@ -34,7 +34,8 @@ def test_a_unit_is_watched_and_has_a_ceiling(name):
 @pytest.mark.parametrize("additions", [(), ("bluetooth.conf", "serial.conf")])
 def test_systemd_itself_finds_nothing_wrong(tmp_path, name, additions):
     unit = tmp_path / f"{name}.service"
-    unit.write_text((UNITS / unit.name).read_text().replace("/opt/vitalwire/bin/vitalwire", "/bin/true"))
+    text = (UNITS / unit.name).read_text().replace("/opt/vitalwire/bin/vitalwire-launch", "/bin/true")
+    unit.write_text(text.replace("/opt/vitalwire/bin/vitalwire", "/bin/true"))
     if name == "vitalwire-edge" and additions:
         folder = tmp_path / f"{unit.name}.d"
         folder.mkdir()
