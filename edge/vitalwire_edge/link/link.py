@@ -129,6 +129,7 @@ class Link:
         self._unacknowledged: dict[int, Outgoing | None] = {}
         self._unacknowledged_max = config.unacknowledged_max
         self._backlog_from_ns = 0
+        self._hold_until_ns: int | None = None
         self._status_ns = 0
         self._deadline_ns = 0
         self._failure_logged = ""
@@ -268,6 +269,9 @@ class Link:
         self.counters["connects"] += 1
         log.info("link_up", broker=f"{self._config.host}:{self._config.port}")
         self._outbox.restart()
+        if self._hold_until_ns is None:
+            # With a link the clock gets its time, too: data that waits for it is stored where it belongs.
+            self._hold_until_ns = time.monotonic_ns() + round(self._config.clock_patience_s * 1e9)
         self._connection.subscribe([gateway_topic(self._site, self._gateway, verb) for verb in self._hears])
         self._births()
         for _, traffic in self._said_by:
@@ -311,7 +315,8 @@ class Link:
             for payload in traffic.take():
                 self._publish_own(topic, seal(self._key, topic, payload))
         room = self._unacknowledged_max - len(self._unacknowledged)
-        for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns):
+        hold = not self._clock.synchronised and now < (self._hold_until_ns or 0)
+        for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns, hold=hold):
             topic = device_topic(self._site, self._gateway, outgoing.device, outgoing.stream)
             mid = self._connection.publish(topic, outgoing.payload)
             self._unacknowledged[mid] = outgoing

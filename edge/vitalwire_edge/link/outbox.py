@@ -130,16 +130,19 @@ class Outbox:
         for item in self._under_way.values():
             item.due_ns = min(item.due_ns, due)
 
-    def next(self, now_ns: int, room: int, *, backlog: bool) -> Iterator[Outgoing]:
-        """At most `room` messages to publish now. `backlog` says whether history may be sent yet."""
+    def next(self, now_ns: int, room: int, *, backlog: bool, hold: bool = False) -> Iterator[Outgoing]:
+        """At most `room` messages to publish now. `backlog` says whether history may be sent yet.
+
+        With `hold` nothing new but alarms: the clock is about to become right, and what waits will get its right time.
+        """
         if room <= 0:
             return
         for source in (
             self._skips(now_ns),
             self._alarms(now_ns),
             self._late(now_ns),
-            self._live(now_ns),
-            self._backlog(now_ns) if backlog else iter(()),
+            self._live(now_ns) if not hold else iter(()),
+            self._backlog(now_ns) if backlog and not hold else iter(()),
         ):
             for outgoing in source:
                 yield outgoing

@@ -116,6 +116,14 @@ def test_alarms_then_live_then_backlog(world):
     assert world.send() == []
 
 
+def test_what_waits_for_the_clock_lets_alarms_by_and_loses_nothing(world):
+    for stream in ("ecg", "alarm", "vitals"):
+        world.add(stream)
+    held = list(world.outbox.next(world.now_ns, 1000, backlog=True, hold=True))
+    assert [outgoing.stream for outgoing in held] == ["alarm"]
+    assert names(world.send()) == [("ecg", 0), ("vitals", 0)]
+
+
 def test_room_is_respected_and_nothing_is_skipped_by_it(world):
     for _ in range(10):
         world.add("ecg")
