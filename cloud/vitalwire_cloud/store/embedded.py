@@ -76,7 +76,6 @@ class EmbeddedStore(StoreReader):
     def _open(self, path: Path, max_bytes: int | None) -> sqlite3.Connection:
         connection = connect(path, create=True)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
             schema.prepare(connection, str(path))

@@ -86,10 +86,12 @@ class StoreReader:
         self._slots = threading.BoundedSemaphore(_MAX_READERS)
         with self._reading() as connection:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if version != schema.FORMAT_VERSION:
+            if version > schema.FORMAT_VERSION:
+                raise StoreError(schema.newer(self._path, version))
+            if version < schema.FORMAT_VERSION:
                 raise StoreError(
                     f"{self._path} has format {version}, this software reads {schema.FORMAT_VERSION}: "
-                    "start the service once to bring it up to date, or update vitalwire"
+                    "start the service once to bring it up to date"
                 )
 
     @contextmanager

@@ -13,7 +13,7 @@ from vitalwire_cloud.store.interface import StoreError
 APPLICATION_ID: Final = 0x76777374
 """`vwst`: tells our files from other SQLite files."""
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 
 _VERSION_1: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -95,26 +95,52 @@ CREATE TABLE erasure (
 );
 """
 
+_BEAT: Final = _VERSION_1[_VERSION_1.index("CREATE TABLE beat") : _VERSION_1.index("CREATE TABLE alarm")]
+
+
+def _optional_widths(connection: sqlite3.Connection) -> None:
+    """Let a beat have no width and no amplitude; files that the very first version made insist on both."""
+    insisting = connection.execute(
+        "SELECT 1 FROM pragma_table_info('beat') WHERE name = 'width_ms' AND \"notnull\""
+    ).fetchone()
+    if insisting is not None:
+        connection.execute("ALTER TABLE beat RENAME TO beat_before")
+        _run(connection, _BEAT)
+        connection.execute("INSERT INTO beat SELECT * FROM beat_before")
+        connection.execute("DROP TABLE beat_before")
+
+
 Migration = Callable[[sqlite3.Connection], None]
 
 MIGRATIONS: Final[dict[int, Migration]] = {
     1: lambda connection: _run(connection, _SCORES),
     2: lambda connection: _run(connection, _ERASURES),
+    3: _optional_widths,
 }
 """Step from each version to the next one, run inside one transaction. Version 1 is the first."""
 
 
+def newer(path: object, version: int) -> str:
+    """What to say of a file from the future."""
+    return (
+        f"{path} was made by a newer vitalwire (format {version}, this one reads up to {FORMAT_VERSION}): "
+        "install that version; nothing was changed"
+    )
+
+
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the file to `FORMAT_VERSION`. Raises `StoreError` for a newer file or one that is not ours."""
+    """Bring the file to `FORMAT_VERSION`.
+
+    Raises `StoreError` for a newer file or one that is not ours, before anything is changed.
+    """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     if tables and application != APPLICATION_ID:
         raise StoreError(f"{path} is an SQLite file of something else: choose another --data-dir")
     if version > FORMAT_VERSION:
-        raise StoreError(
-            f"{path} has format {version}, this software reads up to {FORMAT_VERSION}: update vitalwire"
-        )
+        raise StoreError(newer(path, version))
+    connection.execute("PRAGMA journal_mode = WAL")
     if version == FORMAT_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -93,6 +93,7 @@ class SpoolFile:
     def _prepare(self) -> None:
         db = self._db
         fresh = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        self._readable(0 if fresh else db.execute("PRAGMA user_version").fetchone()[0], fresh=fresh)
         if fresh:
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -105,11 +106,6 @@ class SpoolFile:
             birth = f"INSERT INTO meta VALUES ('session', '{session}'); PRAGMA user_version = {FORMAT};"  # noqa: S608
             db.executescript(f"BEGIN; {_SCHEMA} {birth} COMMIT;")
         found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT or (found < FORMAT and found not in _MIGRATIONS):
-            raise SpoolError(
-                f"spool {self.path} has format {found}, this program reads {FORMAT}: "
-                "use the matching version or move the file away"
-            )
         while found < FORMAT:
             _MIGRATIONS[found](db)
             found += 1
@@ -119,6 +115,18 @@ class SpoolFile:
         if verdict != "ok" or session is None:
             raise SpoolCorruptError(f"spool {self.path} is damaged: {verdict}")
         self.session: str = session[0]
+
+    def _readable(self, found: int, *, fresh: bool) -> None:
+        """Raise `SpoolError` for a file of another format, before anything in it is changed."""
+        if found > FORMAT:
+            raise SpoolError(
+                f"spool {self.path} was made by a newer vitalwire (format {found}, this one reads up to {FORMAT}): "
+                "install that version, or move the file away; nothing was changed"
+            )
+        if not fresh and found < FORMAT and found not in _MIGRATIONS:
+            raise SpoolError(
+                f"spool {self.path} has format {found}, which this program does not know: move the file away"
+            )
 
     def close(self) -> None:
         """Let go of the file."""

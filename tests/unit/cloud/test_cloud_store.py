@@ -113,7 +113,7 @@ def test_files_of_something_else_and_of_the_future_are_refused(tmp_path):
     raw = sqlite3.connect(newer / FILE_NAME)
     raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(StoreError, match="update vitalwire"):
+    with pytest.raises(StoreError, match="install that version"):
         EmbeddedStore(newer)
 
 
