@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from vitalwire_cloud.evaluation import candidate, inter_patient, report
+from vitalwire_cloud.evaluation import candidate, inter_patient, report, signal_commands
 from vitalwire_cloud.evaluation.judged import SHIPPED, JudgedModel, JudgedModelError, judged_model
 from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
 from vitalwire_cloud.train.dataset import NoRecordError, TrainingDataError
@@ -174,6 +174,8 @@ def rhythm(
         )
     report.say(outcome, json)
 
+
+signal_commands.add(app)
 
 app.command(
     name="candidate",

@@ -245,8 +245,8 @@ def _delineate(
         if near.max() - near.min() < MIN_QRS_UV or not _qrs(qrs_w, middle, noise, edges):
             continue
         floor = 2.5 * noise
-        on = _fallen(qrs_w, edges[0], -1, 0.1, floor, 8) - _CENTRE[_QRS]
-        off = _fallen(qrs_w, edges[1], 1, 0.25, floor, n - 8) - _CENTRE[_QRS]
+        on = _fallen(qrs_w, edges[0], -1, 0.15, floor, 8) - _CENTRE[_QRS]
+        off = _fallen(qrs_w, edges[1], 1, 0.4, floor, n - 8) - _CENTRE[_QRS]
         if not (on < BEFORE < off + 3.0) or off - on > 60.0:
             continue
         found[k, QRS_ON] = (on - BEFORE) * _MS
