@@ -51,7 +51,7 @@ class MqttConfig(Section, frozen=True):
     resend_after_s: float = 10.0
     backlog_rows_s: float = 400.0
     """Pace of the backlog while live data goes first."""
-    clock_patience_s: float = 120.0
+    clock_patience_s: float = 60.0
     """How long after the first connection data waits for a clock that is not synchronised. Alarms never wait."""
 
 

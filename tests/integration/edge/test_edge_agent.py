@@ -133,7 +133,7 @@ def test_from_a_wearable_to_the_cloud_and_a_clean_end(tmp_path, edge_with):
 
 def test_killed_and_started_again_everything_accepted_arrives_once(tmp_path, edge_with):
     with mosquitto(tmp_path) as port:
-        edge = edge_with(port)
+        edge = edge_with(port, "clock.trust_system=true")
         maker = FrameMaker()
         wearable = WearableSocket(("127.0.0.1", edge.port))
         wearable.send(maker.hello())
@@ -144,7 +144,7 @@ def test_killed_and_started_again_everything_accepted_arrives_once(tmp_path, edg
         wearable.close()
         told = edge.accepted()["chest-1"]["ecg"]
         cloud = CloudDouble(port)
-        edge = edge_with(port)
+        edge = edge_with(port, "clock.trust_system=true")
         wait_for(lambda: edge.accepted().get("chest-1", {}).get("ecg", 0) >= told)
         accepted = edge.accepted()["chest-1"]["ecg"]
         wait_for(lambda: cloud.samples("chest-1") == accepted, what="the backlog")

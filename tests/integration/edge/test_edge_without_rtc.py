@@ -30,7 +30,7 @@ class Channel:
 class Boot:
     """An agent on a machine whose wall clock is `wrong_ns` and not synchronised; `be_told` is what NTP does."""
 
-    def __init__(self, folder, port, monkeypatch, *, name: str, wrong_ns: int, patience_s: float = 120.0):
+    def __init__(self, folder, port, monkeypatch, *, name: str, wrong_ns: int, patience_s: float = 60.0):
         monkeypatch.setattr(gateway_clock, "boot_id", lambda: name)
         (folder / "key").write_text(KEY.hex())
         config = EdgeConfig(
