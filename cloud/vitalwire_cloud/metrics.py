@@ -9,6 +9,7 @@ STORED: Final = Counter("vitalwire_ingest_stored", "Messages that are durably st
 DUPLICATES: Final = Counter("vitalwire_ingest_duplicates", "Messages that the store already had")
 CONFLICTS: Final = Counter("vitalwire_ingest_conflicts", "Messages at a time that another one already holds")
 QUARANTINED: Final = Counter("vitalwire_ingest_quarantined", "Messages set aside")
+DROPPED: Final = Counter("vitalwire_ingest_dropped", "Messages thrown away unread", ["reason"])
 STORE_FAILURES: Final = Counter("vitalwire_ingest_store_failures", "Batches the store could not take at once")
 COMMITS: Final = Counter("vitalwire_ingest_commits_published", "Messages that told a gateway what is stored")
 KEYLESS: Final = Gauge("vitalwire_ingest_gateways_without_key", "Gateways that cannot be told what is stored")

@@ -107,6 +107,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                     watcher=desk,
                     config=config.ingest,
                     models=Desks(desks.by_verb),
+                    revoked=keys.revoked,
                 )
                 upkeep = RetentionTask(store, config.retention)
                 desk.start()

@@ -57,9 +57,16 @@ def work(config: CloudConfig, stop: threading.Event) -> None:
     store = open_store(config)
     try:
         link = BrokerLink(mqtt, site=config.site, queue_messages=config.ingest.queue_messages)
-        teller = CommitTeller(store, link, KeyRing(config.keys), interval_s=config.ingest.commit_interval_s)
+        keys = KeyRing(config.keys)
+        teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
         pipeline = Pipeline(
-            link=link, store=store, teller=teller, hub=LiveHub(), watcher=_Nobody(), config=config.ingest
+            link=link,
+            store=store,
+            teller=teller,
+            hub=LiveHub(),
+            watcher=_Nobody(),
+            config=config.ingest,
+            revoked=keys.revoked,
         )
 
         def live() -> str | None:

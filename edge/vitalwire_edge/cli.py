@@ -53,7 +53,9 @@ def main() -> None:
     app, missing = build(wanted)
     if wanted in missing:
         extra = {
+            "authority": "cloud",
             "broker": "cloud",
+            "gateway": "edge",
             "model": "cloud",
             "release": "cloud",
             "demo": "sim",

@@ -4,6 +4,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
@@ -88,7 +89,10 @@ class Pipeline:
         watcher: Watcher,
         config: IngestConfig,
         models: ModelWatcher | None = None,
+        revoked: Callable[[str], bool] | None = None,
     ) -> None:
+        """`revoked` says of a gateway's name that nothing is taken from it any more."""
+        self._revoked = revoked
         self._models = models
         self._link = link
         self._store = store
@@ -187,6 +191,9 @@ class Pipeline:
         notices: list[Notice] = []
         max_future_ns = round(self._config.max_future_s * 1e9)
         for delivery in batch:
+            if self._from_revoked(delivery.topic):
+                metrics.DROPPED.labels("revoked gateway").inc()
+                continue
             if delivery.topic.endswith(_FOR_DESKS):
                 # Not data and not state of a stream: gateways say it again, so nothing is kept of it here.
                 if self._models is not None:
@@ -215,6 +222,14 @@ class Pipeline:
                     quarantined.append(what)
                     log.warning("message_quarantined", topic=what.topic, reason=what.reason, seq=what.seq)
         return accepted, quarantined, notices
+
+    def _from_revoked(self, topic: str) -> bool:
+        if self._revoked is None:
+            return False
+        try:
+            return self._revoked(parse(topic).gateway)
+        except TopicError:
+            return False
 
     def _same_site(self, what: Accepted | Notice, delivery: Delivery) -> Accepted | Notice | Quarantined:
         """Gateways are told apart by name alone, so one name must not appear at two sites."""

@@ -2,12 +2,21 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+_FRESH: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace the file at `path` atomically, on disk when this returns. Raises `OSError`."""
+def write_durably(path: Path, content: bytes, *, secret: bool = False) -> None:
+    """Replace the file at `path` atomically, on disk when this returns; a `secret` only its owner may read.
+
+    Raises `OSError`.
+    """
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
+    if secret:
+        # A file that is there already would keep the mode it has.
+        fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, _FRESH, 0o600 if secret else 0o666), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""How a gateway becomes one of a site's: what is exchanged in files, the gateway's own keys, and its certificate."""
