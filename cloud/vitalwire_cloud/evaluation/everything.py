@@ -7,8 +7,11 @@ from typing import Final
 
 import msgspec
 
+from vitalwire_cloud.evaluation.abstention import quality
 from vitalwire_cloud.evaluation.beatgan import beatgan
 from vitalwire_cloud.evaluation.calibration import calibration
+from vitalwire_cloud.evaluation.delineation import delineation
+from vitalwire_cloud.evaluation.ectopy import ectopy
 from vitalwire_cloud.evaluation.int8 import int8
 from vitalwire_cloud.evaluation.inter_patient import inter_patient
 from vitalwire_cloud.evaluation.judged import JudgedModel
@@ -19,6 +22,7 @@ from vitalwire_cloud.evaluation.qrs import qrs
 from vitalwire_cloud.evaluation.report import Advance, Outcome
 from vitalwire_cloud.evaluation.rhythm import rhythm
 from vitalwire_cloud.evaluation.synthesis import synthesis
+from vitalwire_cloud.evaluation.variability import hrv
 from vitalwire_cloud.evaluation.vitals import vitals
 from vitalwire_cloud.train.dataset import NoRecordError
 
@@ -67,7 +71,12 @@ def protocols(data: Path, options: Options) -> dict[str, Callable[[Steps], Outco
             beats, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
         ),
         "rhythm": lambda steps: rhythm(beats, noise=noise, seed=seed, names=names, steps=steps),
+        "delineation": lambda steps: delineation(beats, seed=seed, steps=steps),
+        "ectopy": lambda steps: ectopy(beats, names=names, seed=seed, steps=steps),
+        "hrv": lambda steps: hrv(beats, names=names, seed=seed, steps=steps),
     }
+    if noise is not None:
+        found["quality"] = lambda steps: quality(beats, noise=noise, names=names, seed=seed, steps=steps)
     return found
 
 
