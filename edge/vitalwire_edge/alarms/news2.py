@@ -6,6 +6,7 @@ Adults only, not in pregnancy. A missing parameter makes the score incomplete ("
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from typing import Final, Literal
 
 from vitalwire_edge.alarms.change import AlarmChange, Ended, Finding, Hold, Verdict
@@ -187,17 +188,13 @@ def observe(
     The pulse is the heart rate of the gateway's own beats (`ecg_rate`), else the device's heart rate, else the pulse
     rate of its pleth.
     """
-
-    def value(code: Code, source: VitalsWindow = window) -> float | None:
-        summary = source.median(code, now_ns)
-        enough = code in SPOT_MAX_AGE_S or summary.coverage * WINDOW_S >= min_data_s
-        return summary.value if summary.usable and enough else None
-
-    def said(entry: StaffEntry | None) -> Consciousness | bool | Scale | None:
-        return entry.value if entry is not None and entry.valid_at(now_ns) else None
-
-    rates = (value(Code.HEART_RATE, ecg_rate), value(Code.HEART_RATE), value(Code.PULSE_RATE))
-    consciousness, oxygen = said(staff.consciousness), said(staff.oxygen)
+    value = partial(_value, window, now_ns, min_data_s)
+    rates = (
+        _value(ecg_rate, now_ns, min_data_s, Code.HEART_RATE),
+        value(Code.HEART_RATE),
+        value(Code.PULSE_RATE),
+    )
+    consciousness, oxygen = _said(staff.consciousness, now_ns), _said(staff.oxygen, now_ns)
     return Observation(
         respiration=value(Code.RESPIRATION_RATE),
         spo2=value(Code.SPO2),
@@ -206,8 +203,18 @@ def observe(
         pulse=next((rate for rate in rates if rate is not None), None),
         consciousness=consciousness if isinstance(consciousness, str) else None,
         temperature=value(Code.TEMPERATURE),
-        scale=2 if said(staff.scale) == 2 else 1,
+        scale=2 if _said(staff.scale, now_ns) == 2 else 1,
     )
+
+
+def _value(source: VitalsWindow, now_ns: int, min_data_s: float, code: Code) -> float | None:
+    summary = source.median(code, now_ns)
+    enough = code in SPOT_MAX_AGE_S or summary.coverage * WINDOW_S >= min_data_s
+    return summary.value if summary.usable and enough else None
+
+
+def _said(entry: StaffEntry | None, now_ns: int) -> Consciousness | bool | Scale | None:
+    return entry.value if entry is not None and entry.valid_at(now_ns) else None
 
 
 _PRIORITY: Final[dict[Band, Priority]] = {"low_medium": "low", "medium": "medium", "high": "high"}

@@ -141,6 +141,8 @@ class Doorkeeper:
         """Move what the decoder threw away since last time to whom it belongs."""
         target = self.dropped if visit.wearable is None else visit.wearable.dropped
         now, before = visit.decoder.counters, visit.counted
+        if now.thrown_away == before.thrown_away:
+            return
         for reason in ("garbage_bytes", "bad_crc", "bad_version", "bad_payload"):
             grown = getattr(now, reason) - getattr(before, reason)
             if grown:

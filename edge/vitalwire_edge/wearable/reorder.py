@@ -1,7 +1,7 @@
 """Puts frames of one device back in order, within a small window, and drops what came twice or too late."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,8 +37,14 @@ class Reorder:
         self.late = 0
         self.missing = 0
 
-    def push(self, timed: Timed) -> Iterator[Timed]:
-        """Take a frame; yield what is in order now."""
+    def push(self, timed: Timed) -> Iterable[Timed]:
+        """Take a frame; give what is in order now."""
+        if timed.frame.sequence == self._next and not self._waiting:
+            self._pass(self._next)
+            return (timed,)
+        return self._sort_in(timed)
+
+    def _sort_in(self, timed: Timed) -> Iterator[Timed]:
         sequence = timed.frame.sequence
         if self._next is None:
             self._next = sequence
@@ -82,8 +88,11 @@ class Reorder:
     def _ready(self) -> Iterator[Timed]:
         while self._next in self._waiting:
             timed = self._waiting.pop(self._next)
-            self._seen[self._next] = None
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-            self._next = (self._next + 1) % _MODULUS
+            self._pass(self._next)
             yield timed
+
+    def _pass(self, sequence: int) -> None:
+        self._seen[sequence] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        self._next = (sequence + 1) % _MODULUS

@@ -152,7 +152,8 @@ class BeatScoring:
 
     def windows(self, windows: Sequence[BeatWindow]) -> None:
         """Windows of beats that were told, in order."""
-        self._safely(lambda beats: beats.windows(windows))
+        if windows:
+            self._safely(lambda beats: beats.windows(windows))
 
     def second(self, second: SignalSecond) -> None:
         """A judged second: what lies in it may be scored now."""

@@ -211,6 +211,11 @@ class FrameCounters:
     bad_version: int = 0
     bad_payload: int = 0
 
+    @property
+    def thrown_away(self) -> int:
+        """Grows whenever anything but `frames` does."""
+        return self.garbage_bytes + self.bad_crc + self.bad_version + self.bad_payload
+
 
 @dataclass(slots=True)
 class FrameDecoder:
@@ -227,7 +232,7 @@ class FrameDecoder:
         self._buffer += data
         position = 0
         try:
-            while (frame_end := self._next(position)) is not None:
+            while position < len(self._buffer) and (frame_end := self._next(position)) is not None:
                 position, frame = frame_end
                 if frame is not None:
                     yield frame

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import resample_poly
 
-from vitalwire_edge.wire import blocks
+from vitalwire_edge.wire import blocks, rice
 from vitalwire_edge.wire.messages import MessageError, WaveBlock, encode_data
+
+rice.warm()  # Compiling takes longer than hypothesis lets an example take.
 
 int16 = st.integers(-32768, 32767)
 any_block = arrays(np.int16, st.integers(1, 600), elements=int16)
