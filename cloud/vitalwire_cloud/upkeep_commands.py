@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -12,9 +12,13 @@ from vitalwire_cloud import retention
 from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail
 from vitalwire_cloud.handing_out import hand_out
-from vitalwire_cloud.store.interface import StoreError
+from vitalwire_cloud.orders import OrderError, new_patient
+from vitalwire_cloud.store.interface import Store, StoreError
 from vitalwire_cloud.store.opening import open_reader, open_store
 from vitalwire_edge.process.config import ConfigError
+
+_GATEWAY_KEEPS_NS: Final = 72 * 3600 * 1_000_000_000
+"""How old what a gateway knows of a patient may be: as old as its spool lets anything be, by default."""
 
 _Device = Annotated[str, typer.Option("--device", help="Whose data.")]
 _From = Annotated[str, typer.Option("--from", help="First moment, with its zone.", metavar="TIME")]
@@ -78,6 +82,7 @@ def erase(
 ) -> None:
     """Delete everything of a device in a span of time for good: samples, numbers, beats, scores, alarms.
 
+    Where the span reaches into the last three days, the device's gateway forgets the patient's baseline, too.
     The embedded store takes one process: stop the service first. A record of who, why and how much stays.
     """
     start_ns, end_ns = _span(start, end)
@@ -91,6 +96,7 @@ def erase(
         store = open_store(service)
         try:
             erasure = store.erase(device, start_ns, end_ns, by=by, reason=reason)
+            told = _tell_gateways(store, service.data, device, end_ns)
             desk = AlarmLedger(service.desk_url)
             try:
                 with desk.transaction() as connection:
@@ -99,9 +105,10 @@ def erase(
                 desk.close()
         finally:
             store.close()
-    except StoreError as error:
+    except (StoreError, OrderError) as error:
         fail(error)
-    typer.echo(msgspec.json.encode({**erasure.removed, "alarms_at_desk": at_desk}).decode())
+    said = {**erasure.removed, "alarms_at_desk": at_desk, "gateways_told": told}
+    typer.echo(msgspec.json.encode(said).decode())
 
 
 def expire(*, data_dir: DataDir = None, config: Config = None, settings: Settings = None) -> None:
@@ -119,6 +126,16 @@ def expire(*, data_dir: DataDir = None, config: Config = None, settings: Setting
     except StoreError as error:
         fail(error)
     typer.echo(msgspec.json.encode(removed).decode())
+
+
+def _tell_gateways(store: Store, data_dir: Path, device: str, end_ns: int) -> int:
+    """Have the gateways of `device` forget its patient, where what was erased may be what they know him by."""
+    if end_ns < time.time_ns() - _GATEWAY_KEEPS_NS:
+        return 0
+    places = {(known.site, known.gateway) for known in store.devices() if known.device == device}
+    for site, gateway in places:
+        new_patient(data_dir, site, gateway, device)
+    return len(places)
 
 
 def _span(start: str, end: str) -> tuple[int, int]:

@@ -158,3 +158,31 @@ def test_expire_counts_by_kind(folder):
     assert found == {"waveform": 10, "vitals": 10, "beats": 1, "scores": 0}
     assert [a.stream for a in store.audit()] == ["alarm"]
     store.close()
+
+
+def test_what_a_gateway_may_still_know_of_an_erased_patient_it_is_told_to_forget(folder):
+    words = ["erase", "--device", "w-1", "--by", "x", "--reason", "y", "--yes", "--from", FROM]
+    done = run(*words, "--to", TO, folder=folder)
+    assert json.loads(done.output.splitlines()[-1])["gateways_told"] == 0, "that was weeks ago"
+    done = run(*words, "--to", "2099-01-01T00:00:00Z", folder=folder)
+    assert json.loads(done.output.splitlines()[-1])["gateways_told"] == 1
+    done = run("orders", "--json", folder=folder)
+    (order,) = json.loads(done.output)
+    assert (order["site"], order["gateway"], order["device"], order["done_ns"]) == (
+        "ward-3",
+        "gw-1",
+        "w-1",
+        None,
+    )
+
+
+def test_a_new_patient_is_ordered_from_the_command_line_and_waited_for(folder):
+    done = run("new-patient", "gw-1", "w-2", "--site", "ward-3", "--wait-s", "0.1", folder=folder)
+    assert done.exit_code == 1
+    assert "goes on telling gw-1" in done.output
+    listed = run("orders", folder=folder)
+    assert "ward-3/gw-1 w-2: new patient, waits for the gateway" in listed.output
+    wrong = run("new-patient", "gw-1", "W_2", "--site", "ward-3", folder=folder)
+    assert isinstance(wrong.exception, ConfigError)
+    nowhere = run("new-patient", "gw-1", "w-2", folder=folder)
+    assert isinstance(nowhere.exception, ConfigError)
