@@ -1,4 +1,4 @@
-"""Damaged frames, messages, artifacts, releases, answers of the cloud and Bluetooth values.
+"""Damaged frames, messages, artifacts, releases, enrolment files, answers of the cloud and Bluetooth values.
 
 Nothing crashes, nothing impossible is stored, nothing unsigned is opened.
 Many: python tests/fault/fuzz.py --count 10000000 --jobs 2 --report tests/fault/reports/fuzz.json
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ if __name__ == "__main__":
 import fuzz_gateway
 import tiny_model as tiny
 from damage import Tally, damaged
+from fuzz_enrolment import fuzz_enrolments
 from provenance import provenance
 
 from vitalwire_cloud.ingest.decoding import Accepted, Notice, read
@@ -73,8 +75,9 @@ _SHARES: Final = {
     "messages": 0.37,
     "artifacts": 0.04,
     "releases": 0.01,
+    "enrolments": 0.005,
     "answers": 0.05,
-    "bluetooth": 0.03,
+    "bluetooth": 0.025,
 }
 _HEADER_BYTES: Final = 18
 _MODEL: Final = "5a" * 32
@@ -234,19 +237,21 @@ def fuzz_artifacts(rng: np.random.Generator, count: int, tally: Tally) -> None:
             tally.outcomes["artifact unchanged by chance"] += 1
 
 
-def fuzz(seed: int, count: int) -> Tally:
-    """Try `count` damaged inputs in the fixed shares."""
+def fuzz(seed: int, count: int, only: str | None = None) -> Tally:
+    """Try `count` damaged inputs in the fixed shares, or all of one kind."""
     tally = Tally()
+    shares = _SHARES if only is None else {only: 1.0}
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         work: dict[str, Callable[[np.random.Generator, int, Tally], None]] = {
             "frames": fuzz_frames,
             "messages": lambda rng, n, found: fuzz_messages(rng, n, found, Path(scratch) / "store"),
             "artifacts": fuzz_artifacts,
             "releases": fuzz_gateway.fuzz_releases,
+            "enrolments": lambda rng, n, found: fuzz_enrolments(rng, n, found, Path(scratch) / "enrolment"),
             "answers": fuzz_gateway.fuzz_answers,
             "bluetooth": fuzz_gateway.fuzz_bluetooth,
         }
-        for place, (name, share) in enumerate(_SHARES.items()):
+        for place, (name, share) in enumerate(shares.items()):
             rng = np.random.default_rng((seed, place))
             try:
                 work[name](rng, round(count * share), tally)
@@ -264,6 +269,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000, help="how many damaged inputs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=tuple(_SHARES), help="inputs of one kind")
     parser.add_argument("--report", type=Path, help="JSON to write")
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -285,7 +291,7 @@ def main() -> int:
 
     with ProcessPoolExecutor(arguments.jobs) as pool:
         seeds = [arguments.seed * 100_000 + number for number in range(len(parts))]
-        for number, tally in enumerate(pool.map(fuzz, seeds, parts), start=1):
+        for number, tally in enumerate(pool.map(fuzz, seeds, parts, repeat(arguments.only)), start=1):
             whole.add(tally)
             sys.stderr.write(f"\r{number}/{len(parts)} parts, {len(whole.failures)} failures")
             if arguments.report is not None:

@@ -10,7 +10,7 @@ from typing import Final
 from warm_process import Process
 
 EVERY_S: Final = 0.5
-MOST_GROWN_KIB: Final = 96 * 1024
+MOST_GROWN_KIB: Final = 48 * 1024
 """What a process may take beyond what it had when the site was ready: its queues, all full."""
 
 QUEUES: Final = {

@@ -14,3 +14,4 @@ def test_damaged_input_crashes_nothing_and_nothing_impossible_is_stored():
     assert tally.outcomes["answer refused"] > 500
     assert sum(n for name, n in tally.outcomes.items() if name.startswith("bluetooth value read")) > 100
     assert sum(n for name, n in tally.outcomes.items() if name.startswith("release refused")) > 100
+    assert tally.outcomes["enrolment file refused"] > 50
