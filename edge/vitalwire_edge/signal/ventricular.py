@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import signal
 
+from vitalwire_edge.signal.quality import missing_until
 from vitalwire_edge.signal.resample import ANALYSIS_HZ
 
 Samples = NDArray[np.float64]
@@ -67,17 +68,21 @@ def _hann(n: int) -> Samples:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _filter(x: Samples, sections: Samples, at_rest: Samples) -> None:
-    """Run the sections over x in place, begun as if x[0] had been there for ever."""
-    first = x[0]
-    for k in range(sections.shape[0]):
-        b0, b1, b2, a1, a2 = sections[k, 0], sections[k, 1], sections[k, 2], sections[k, 4], sections[k, 5]
-        z0, z1 = at_rest[k, 0] * first, at_rest[k, 1] * first
-        for i in range(x.size):
-            value = x[i]
-            out = b0 * value + z0
-            z0 = b1 * value - a1 * out + z1
-            z1 = b2 * value - a2 * out
-            x[i] = out
+    """Run the two sections over x in place, begun as if x[0] had been there for ever."""
+    # Both sections in one pass: neither waits for the other's last sample, so the processor works on both at once.
+    b0, b1, b2, _, a1, a2 = sections[0]
+    c0, c1, c2, _, d1, d2 = sections[1]
+    z0, z1 = at_rest[0] * x[0]
+    w0, w1 = at_rest[1] * x[0]
+    for i in range(x.size):
+        value = x[i]
+        between = b0 * value + z0
+        z0 = b1 * value - a1 * between + z1
+        z1 = b2 * value - a2 * between
+        out = c0 * between + w0
+        w0 = c1 * between - d1 * out + w1
+        w1 = c2 * between - d2 * out
+        x[i] = out
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -160,6 +165,11 @@ def slope_kurtosis(x: Samples) -> float:
     return fourth / n / max((square / n) ** 2, 1e-18)
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _features(x: Samples, taper: Samples, step: int, level: float) -> tuple[float, float, float, float]:
+    return threshold_crossing(x, taper, step, level), leakage(x), slope_kurtosis(x), x.max() - x.min()
+
+
 def dominant_hz(x: Samples) -> float:
     """Frequency of the largest spectral peak, resolved to 0.12 Hz."""
     spectrum = np.abs(np.fft.rfft(x * _hann(x.size), n=_SPECTRUM))
@@ -202,9 +212,8 @@ class VentricularWindow:
 
 def ventricular_features(ecg_uv: NDArray[np.float32]) -> VentricularWindow:
     """Return the features of finite (samples,) filtered ECG at 250 Hz, at least 3 s long."""
-    x = _band_limited(ecg_uv.astype(np.float32), _SECTIONS, _AT_REST, _MIRRORED)
-    crossing = threshold_crossing(x, _TAPER, ANALYSIS_HZ, _CROSSING_LEVEL)
-    leaking, kurtosis, amplitude_uv = leakage(x), slope_kurtosis(x), float(np.ptp(x))
+    x = _band_limited(np.ascontiguousarray(ecg_uv, dtype=np.float32), _SECTIONS, _AT_REST, _MIRRORED)
+    crossing, leaking, kurtosis, amplitude_uv = _features(x, _TAPER, ANALYSIS_HZ, _CROSSING_LEVEL)
     suspect = (
         leaking < MAX_LEAKAGE
         and kurtosis < MAX_SLOPE_KURTOSIS
@@ -229,7 +238,7 @@ class VentricularDetector:
 
     def push(self, ecg_uv: NDArray[np.float32]) -> VentricularWindow | None:
         """Take (250,) filtered samples; None until `WINDOW_S` seconds without a missing (NaN) sample are there."""
-        if not np.isfinite(ecg_uv).all():
+        if missing_until(ecg_uv):
             self._seconds.clear()
             return None
         self._seconds.append(ecg_uv)
