@@ -28,6 +28,7 @@ from vitalwire_cloud.live import (
 )
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Item, StoredBeat, VitalPoint
+from vitalwire_cloud.waveform import DemandDesk
 from vitalwire_cloud.web import create_app
 from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import LEADS, VITALS, Code, ValueStatus
@@ -260,6 +261,7 @@ class Ward:
         self.desk.start()
         self._messages: dict[str, AlarmMessage] = {}
         self.about = About()
+        self.demands: DemandDesk | None = None
         self.beds: dict[str, Bed] = {}
         self.start_ns = 0
 
@@ -275,7 +277,14 @@ class Ward:
         return self.beds[device]
 
     def app(self, token: str | None = None):
-        return create_app(store=self.store, desk=self.desk, hub=self.hub, info=self.about, token=token)
+        return create_app(
+            store=self.store,
+            desk=self.desk,
+            hub=self.hub,
+            info=self.about,
+            demands=self.demands,
+            token=token,
+        )
 
     def alarm(
         self,

@@ -29,6 +29,7 @@ from vitalwire_cloud.registry.releases import open_releases
 from vitalwire_cloud.retention import RetentionTask
 from vitalwire_cloud.store.interface import Store
 from vitalwire_cloud.store.opening import open_store
+from vitalwire_cloud.waveform import DemandDesk, DemandError
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
 from vitalwire_cloud.web.app import create_app
 from vitalwire_edge.inference import shipped
@@ -62,6 +63,7 @@ class Running:
     models: ModelLedger
     releases: ModelLedger
     orders: OrderBook
+    demands: DemandDesk
 
     def ready(self) -> str | None:
         """None when data flows from broker to store to staff, else the first reason why not."""
@@ -126,6 +128,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                         desks.models.ledger,
                         desks.software.ledger,
                         desks.orders.book,
+                        desks.demands,
                     )
                 finally:
                     link.stop_receiving()
@@ -146,6 +149,7 @@ class _AtWork:
     models: ModelDesk
     software: ModelDesk
     orders: OrderDesk
+    demands: DemandDesk
 
     @property
     def by_verb(self) -> dict[str, Desk]:
@@ -164,14 +168,16 @@ def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_At
             _know_shipped(ledger)
             releases = stack.enter_context(closing(open_releases(config.data)))
             orders = stack.enter_context(closing(open_orders(config.data)))
+            demands = stack.enter_context(closing(DemandDesk(config.data, link.publish, keys.get)))
         except KeyFileError as error:
             raise ConfigError(str(error)) from error
-        except (RegistryError, OrderError) as error:
+        except (RegistryError, OrderError, DemandError) as error:
             raise ServiceError(str(error)) from error
         desks = _AtWork(
             ModelDesk(ledger, link.publish, keys.get, config=rollout, signer=signer),
             ModelDesk(releases, link.publish, keys.get, config=rollout, kind="software"),
             OrderDesk(orders, link.publish, keys.get),
+            demands,
         )
         for desk in (desks.models, desks.software, desks.orders):
             desk.start()
@@ -204,6 +210,7 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
                     models=running.models,
                     releases=running.releases,
                     orders=running.orders,
+                    demands=running.demands,
                     token=token,
                     max_future_s=config.ingest.max_future_s,
                 ),

@@ -40,6 +40,7 @@ from vitalwire_cloud.web.views import (
     vital_view,
     wave_unit,
 )
+from vitalwire_cloud.web.waveform_api import Demands, waveform_routes
 from vitalwire_edge.wire.topics import TopicError, identifier
 
 MAX_ALARMS: Final = 1000
@@ -94,6 +95,7 @@ def api_router(
     orders: Orders | None,
     guards: list[Guard],
     token_required: bool,
+    demands: Demands | None,
     max_future_s: float,
 ) -> Router:
     """Routes of the API. Store and desk are asked on worker threads, never on the event loop."""
@@ -166,6 +168,7 @@ def api_router(
             *_model_routes(models, releases),
             *_order_routes(orders),
             *quarantine_routes(store, max_future_s),
+            *waveform_routes(demands, known),
         ],
         guards=guards,
         tags=["v1"],

@@ -1,7 +1,7 @@
 """Puts the web together: API, live WebSocket, page, probes, description, and the headers every answer carries."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from vitalwire_cloud.web.problems import (
     answer_store,
     answer_unforeseen,
 )
+from vitalwire_cloud.web.waveform_api import Demands, watched
 
 STATIC: Final = Path(__file__).parent / "static"
 MAX_BODY_BYTES: Final = 16 * 1024
@@ -57,6 +58,7 @@ def create_app(
     models: Models | None = None,
     releases: Models | None = None,
     orders: Orders | None = None,
+    demands: Demands | None = None,
     token: str | None = None,
     max_future_s: float = IngestConfig().max_future_s,
 ) -> Litestar:
@@ -70,7 +72,7 @@ def create_app(
 
     @asynccontextmanager
     async def follow(_: Litestar) -> AsyncIterator[None]:
-        async with links.watch(hub):
+        async with links.watch(hub), nullcontext() if demands is None else watched(demands, hub):
             yield
 
     return Litestar(
@@ -88,6 +90,7 @@ def create_app(
                 orders=orders,
                 guards=protect,
                 token_required=token is not None,
+                demands=demands,
                 max_future_s=max_future_s,
             ),
             live_route(

@@ -52,6 +52,17 @@ export const label = (id, verdict, by) =>
     body: JSON.stringify({ verdict, by }),
   });
 
+/** Who asked for whose waveform, newest first. */
+export const demands = () => ask('/api/v1/waveform-demands');
+
+/** Have a gateway send the live waveform of a device for some seconds. */
+export const demandWaveform = (device, by, seconds) =>
+  ask(`/api/v1/devices/${encodeURIComponent(device)}/waveform`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ by, seconds }),
+  });
+
 /** Take an alarm: who, and for how many seconds. */
 export const acknowledge = (id, by, forS) =>
   ask(`/api/v1/alarms/${encodeURIComponent(id)}/acknowledge`, {

@@ -3,6 +3,7 @@
 import { ApiError, strip } from './api.js';
 import { card } from './alarm_list.js';
 import { byId, el, mark, text } from './dom.js';
+import { Demand } from './demand.js';
 import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { drawGrid, paper, zeroLine } from './paper.js';
@@ -29,6 +30,7 @@ export class Detail {
     this.numbers = new Numbers();
     this.overview = new Overview(patient);
     this.ecgTrends = new EcgTrends();
+    this.demand = new Demand(patient);
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -45,6 +47,7 @@ export class Detail {
         el('button', { type: 'button', class: 'tool', onclick: back }, '\u2190 All patients'),
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
+      this.demand.node,
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
       el('section', { class: 'detail-scores' }, el('h3', {}, 'Beat model'), parts.scores, parts.scored),
@@ -57,6 +60,7 @@ export class Detail {
   tick(now, alarms, reachable) {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
+    this.demand.tick(now, this.patient.heardWave);
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');

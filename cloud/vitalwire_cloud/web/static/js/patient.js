@@ -18,6 +18,7 @@ export class Patient {
   trend = new Map();
   beats = [];
   scores = [];
+  heardWave = null; // server time at which waveform last came
   unsynchronised = false;
   #ahead = null;
   link = null;
@@ -54,6 +55,7 @@ export class Patient {
     if (!buffer || this.#fromFuture(block.t0, now)) return [];
     const live = (block.flags & HISTORY) === 0 && blockEnd(block) > buffer.end;
     const pieces = buffer.insert(block);
+    this.heardWave = now;
     if (live && pieces.length > 0) {
       this.unsynchronised = (block.flags & UNSYNCHRONISED) !== 0;
       // The head must not pass this block's end before the next one, as long as this, arrives as late as this.
