@@ -177,8 +177,9 @@ def _qrs(w: Beats, middle: int, noise: float, edges: NDArray[np.int64]) -> bool:
         i -= 1
     least = max(0.05 * top, 4.0 * noise)
     i = last + 1
-    while i < middle + 36 and i - last <= 12:
-        if _is_peak(w, i) and abs(w[i]) > least:
+    while i < middle + 36 and i - last <= 20:
+        # A wide S, as in bundle branch block, ends steeply and late; a shallow slope as late is the T wave's.
+        if _is_peak(w, i) and abs(w[i]) > (least if i - last <= 12 else 0.2 * top):
             last = i
         i += 1
     edges[0], edges[1] = first, last

@@ -124,3 +124,12 @@ def test_corrections_agree_at_sixty_a_minute_and_part_as_published() -> None:
     assert qtc_ms(360.0, 0.512, "fridericia") == pytest.approx(450.0)
     assert qtc_ms(360.0, 0.6, "framingham") == pytest.approx(421.6)
     assert qtc_ms(360.0, 0.6, "hodges") == pytest.approx(430.0)
+
+
+def test_a_wide_terminal_s_wave_belongs_to_the_qrs_and_the_t_wave_after_it_does_not() -> None:
+    ms = (np.arange(WINDOW) - 90) * 4.0
+    beat = 900 * np.exp(-0.5 * (ms / 9) ** 2) + 150 * np.exp(-0.5 * ((ms - 290) / 35) ** 2)
+    beat -= 800 / (1 + np.exp(-(ms - 22) / 3)) / (1 + np.exp((ms - 76) / 4))
+    found = delineate(beat.astype(np.float32)[None], np.array([0.8]), np.array([0.8]))
+    assert found.ms[0, MARKS.index("qrs_off")] == pytest.approx(90, abs=14)
+    assert found.ms[0, T_OFF] == pytest.approx(290 + 2.5 * 35, abs=20)
