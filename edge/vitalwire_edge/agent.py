@@ -258,6 +258,7 @@ class Agent:
             "software_release": float(self.software.state.release),
             "software_on_probation": float(self.software.state.on_probation),
             "link_up": float(self.link.up),
+            **self.link.certificate.gauges(self.clock.now()),
             "unconfirmed": float(self.link.unconfirmed),
             "clock_synchronised": float(self.clock.synchronised),
             "alarms_unconfirmed": float(self.announcer.waiting),
@@ -271,17 +272,24 @@ class Agent:
     def status(self) -> StatusPage:
         """What the local status page shows."""
         state = self.spool.state
-        now_ns = time.monotonic_ns()
+        now_ns, now = time.monotonic_ns(), self.clock.now()
         return StatusPage(
             site=self._config.site,
             gateway=self._config.gateway,
             software=importlib.metadata.version("vitalwire"),
-            at_ns=self.clock.now().utc_ns,
-            clock_synchronised=self.clock.synchronised,
+            at_ns=now.utc_ns,
+            clock_synchronised=now.synchronised,
             problems=tuple(
-                p for p in (self.ready(), self.live(), self.models.state.problem) if p is not None
+                p
+                for p in (
+                    self.ready(),
+                    self.live(),
+                    self.models.state.problem,
+                    self.link.certificate.problem(now),
+                )
+                if p is not None
             ),
-            link=LinkView(up=self.link.up, unconfirmed=self.link.unconfirmed),
+            link=LinkView.of(self.link, now),
             spool=SpoolView(rows=state.rows, used_bytes=state.used_bytes, problem=state.problem),
             model=ModelView.of(self.models.state),
             alarms=AlarmsView(open=self.board.counts(), unconfirmed=self.announcer.waiting),

@@ -4,22 +4,27 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import paho.mqtt.client as mqtt
+from cryptography.x509 import load_pem_x509_certificates
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from vitalwire_edge.clock.gateway_clock import kernel_synchronised
+from vitalwire_edge.config import EdgeConfig
 from vitalwire_edge.inference import selftest, shipped
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.refusal import ArtifactRefusedError
 from vitalwire_edge.inference.runtime import ModelFileError, RuntimeMissingError, load
 from vitalwire_edge.ota.state import OtaState
+from vitalwire_edge.process import config as layers
+from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.process.findings import Finding, Subject, Verdict
 
 _EARLIEST: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -112,9 +117,23 @@ def tls(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "tls", "problem", f"no TLS towards {subject.broker[0]}", "name the authority: --tls-ca ca.pem"
         )
-    files = [p for p in (subject.tls_ca, subject.tls_certificate) if p is not None]
-    for path in files:
-        yield _expiry(path)
+    named = {
+        subject.tls_ca: "renew it: vitalwire authority",
+        subject.tls_certificate: "renew it: vitalwire gateway renew",
+    }
+    if subject.edge_config is not None:
+        # A configuration that cannot be read is what the check of the sources says.
+        with suppress(ConfigError):
+            own = layers.load(
+                EdgeConfig, path=subject.edge_config, env_prefix="VITALWIRE_EDGE", flags={}
+            ).mqtt.tls
+            if own.enabled and own.ca_file is not None:
+                named.setdefault(Path(own.ca_file), "renew it: vitalwire authority")
+            if own.enabled and own.cert_file is not None:
+                named.setdefault(Path(own.cert_file), "renew it: vitalwire gateway renew")
+    files = {path: fix for path, fix in named.items() if path is not None}
+    for path, fix in files.items():
+        yield _expiry(path, fix)
     if not files:
         yield Finding("tls", "ok", "no certificates named; without TLS only this machine may be spoken to")
 
@@ -161,31 +180,21 @@ def _kept(folder: Path) -> Finding:
     return Finding("model", "ok", f"version {state.confirmed.version} is at work, confirmed{refused}")
 
 
-def _expiry(path: Path) -> Finding:
-    from ssl import SSLError, create_default_context  # noqa: PLC0415 - only where TLS is asked for
-
-    context = create_default_context()
+def _expiry(path: Path, fix: str) -> Finding:
     try:
-        context.load_verify_locations(cafile=str(path))
-    except (OSError, SSLError) as error:
+        found = load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
         return Finding("tls", "problem", f"{path} is not a certificate: {error}", "name a PEM file")
-    expiries = [
-        datetime.strptime(str(c["notAfter"]), "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC)
-        for c in context.get_ca_certs()
-        if str(c.get("notAfter", ""))
-    ]
-    if not expiries:
-        return Finding("tls", "ok", f"{path} can be read")
-    left = min(expiries) - datetime.now(UTC)
+    left = min(certificate.not_valid_after_utc for certificate in found) - datetime.now(UTC)
+    if left > _EXPIRY_WARNING:
+        return Finding("tls", "ok", f"{path} is valid for {left.days} days")
+    if not kernel_synchronised():
+        # It may be the clock that is wrong.
+        said = f"{path}: {left.days} days left by a clock that is not synchronised"
+        return Finding("tls", "warning", said, "set the clock and look again")
     if left < timedelta(0):
-        return Finding("tls", "problem", f"{path} expired {-left.days} days ago", "renew it")
-    verdict: Verdict = "warning" if left < _EXPIRY_WARNING else "ok"
-    return Finding(
-        "tls",
-        verdict,
-        f"{path} is valid for {left.days} days",
-        "renew it soon" if left < _EXPIRY_WARNING else None,
-    )
+        return Finding("tls", "problem", f"{path} expired {-left.days} days ago", fix)
+    return Finding("tls", "warning", f"{path} is valid for {left.days} days", fix)
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,16 +9,42 @@ from typing import Protocol
 import msgspec
 
 from vitalwire_edge.alarms import AlarmChange
+from vitalwire_edge.clock.gateway_clock import Stamp
+from vitalwire_edge.enrolment.watch import CertificateWatch
 from vitalwire_edge.process.health import Page
 from vitalwire_edge.sources.inbox import SourceState
 from vitalwire_edge.wire.messages import DeviceStatus
 
 
+class _Link(Protocol):
+    @property
+    def up(self) -> bool: ...
+
+    @property
+    def unconfirmed(self) -> int: ...
+
+    @property
+    def certificate(self) -> CertificateWatch: ...
+
+
 class LinkView(msgspec.Struct, frozen=True):
-    """The way to the cloud."""
+    """The way to the cloud. `certificate_expires` is ISO 8601, the days left are by this gateway's clock."""
 
     up: bool
     unconfirmed: int
+    certificate_expires: str | None = None
+    certificate_days: float | None = None
+
+    @classmethod
+    def of(cls, link: "_Link", now: Stamp) -> "LinkView":
+        """From the gateway's link."""
+        expires = link.certificate.expires
+        return cls(
+            link.up,
+            link.unconfirmed,
+            None if expires is None else expires.isoformat(),
+            link.certificate.days_left(now.utc_ns),
+        )
 
 
 class SpoolView(msgspec.Struct, frozen=True):
@@ -146,6 +172,7 @@ def page(status: StatusPage) -> str:
     facts = (
         ("Clock", clock),
         ("Link to the cloud", "up" if status.link.up else "down"),
+        ("Certificate", _certificate(status)),
         ("Not confirmed by the cloud", f"{status.link.unconfirmed} messages"),
         ("Spool", f"{status.spool.rows} rows, {status.spool.used_bytes / 1e6:.1f} MB"),
         ("Beat model", model + (" on probation" if status.model.on_probation else "")),
@@ -176,6 +203,14 @@ td,th{{border-bottom:1px solid #ccc}}caption{{font-weight:600}}.bad{{background:
 {_table("Sources", ("Source", "Where", "Wearables", "State"), sources)}
 <p>vitalwire {escape(status.software)}. Not a certified medical device.</p></body></html>
 """
+
+
+def _certificate(status: StatusPage) -> str:
+    if status.link.certificate_expires is None or status.link.certificate_days is None:
+        return "none"
+    until = f"valid to {status.link.certificate_expires[:10]}"
+    # A clock that may be wrong counts no days.
+    return f"{until}, {status.link.certificate_days:.0f} days left" if status.clock_synchronised else until
 
 
 def _table(caption: str, head: tuple[str, ...], rows: object) -> str:

@@ -104,6 +104,11 @@ class Authority:
         return made
 
     @property
+    def folder(self) -> Path:
+        """Where the authority is."""
+        return self._folder
+
+    @property
     def revocations(self) -> Path:
         """The list of the revoked, for the broker."""
         return self._folder / "crl.pem"

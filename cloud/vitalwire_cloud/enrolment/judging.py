@@ -1,7 +1,7 @@
 """What a request has to be before the authority answers it. Everything raises `EnrolmentError` and changes nothing."""
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from vitalwire_cloud.enrolment.ledger import Invited, Ledger
@@ -22,12 +22,14 @@ def asked_for(body: RequestBody, name: str) -> ec.EllipticCurvePublicKey:
         asked = x509.load_pem_x509_csr(body.signing_request.encode())
         public = asked.public_key()
         sound = asked.is_signature_valid
-    except ValueError as error:
+        # Parsed only when it is asked for.
+        named = name_in(asked)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise EnrolmentError("the request's signing request cannot be read: ask again") from error
     if not sound or not isinstance(public, ec.EllipticCurvePublicKey) or public.curve.name != "secp256r1":
         raise EnrolmentError("the request's signing request is not signed with its own P-256 key: ask again")
-    if name_in(asked) != name:
-        raise EnrolmentError(f"the signing request is for {name_in(asked)!r}, and the request for {name!r}")
+    if named != name:
+        raise EnrolmentError(f"the signing request is for {named!r}, and the request for {name!r}")
     return public
 
 

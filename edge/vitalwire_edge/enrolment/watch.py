@@ -7,6 +7,8 @@ from typing import Final
 import structlog
 from cryptography import x509
 
+from vitalwire_edge.clock.gateway_clock import Stamp
+
 log = structlog.get_logger()
 
 SOON: Final = dt.timedelta(days=30)
@@ -39,10 +41,18 @@ class CertificateWatch:
         """Days from `utc_ns` to the end, negative after it; None without a certificate."""
         return None if self.expires is None else (self.expires.timestamp() - utc_ns * 1e-9) / 86_400
 
-    def problem(self, utc_ns: int, *, synchronised: bool) -> str | None:
+    def gauges(self, now: Stamp) -> dict[str, float]:
+        """For the metrics page: until when, and the days left while the clock can be trusted to count them."""
+        if self.expires is None:
+            return {}
+        gauges = {"certificate_expires_seconds": self.expires.timestamp()}
+        left = self.days_left(now.utc_ns)
+        return gauges | {"certificate_days_left": left} if left is not None and now.synchronised else gauges
+
+    def problem(self, now: Stamp) -> str | None:
         """What people should know. A clock that may be wrong says nothing about a certificate."""
-        left = self.days_left(utc_ns)
-        if left is None or not synchronised or left * 86_400 > SOON.total_seconds():
+        left = self.days_left(now.utc_ns)
+        if left is None or not now.synchronised or left * 86_400 > SOON.total_seconds():
             return None
         assert self.expires is not None
         how = f"ends in {left:.0f} days" if left > 0 else f"ended {-left:.0f} days ago"

@@ -23,6 +23,8 @@ from vitalwire_edge.config import MqttConfig, read_password
 
 _FIRST_FAILURE: Final = 0x80
 _BROKER_LIMIT: Final = 65_535
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the ssl module does not name."""
 
 
 class ConnectionFailedError(Exception):
@@ -79,10 +81,14 @@ Event = Opened | Refused | Ended | Acknowledged | Subscribed | Received
 class Connection:
     """A connection being made or open. `wait` moves bytes and fills `events`; everything on one thread.
 
+    `dates` says whether the clock is right, so that the dates in the broker's certificate can be judged.
+
     Raises `ConnectionFailedError` when the TCP or TLS connection cannot be made.
     """
 
-    def __init__(self, config: MqttConfig, client_id: str, *, will_topic: str, will: bytes) -> None:
+    def __init__(
+        self, config: MqttConfig, client_id: str, *, will_topic: str, will: bytes, dates: bool = True
+    ) -> None:
         self.events: deque[Event] = deque()
         self.bytes_published = 0
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
@@ -100,7 +106,7 @@ class Connection:
             client.username_pw_set(config.username, password)
         try:
             if config.tls.enabled:
-                client.tls_set_context(_tls_context(config))
+                client.tls_set_context(_tls_context(config, dates=dates))
             client.connect(
                 config.host, config.port, keepalive=config.keepalive_s, clean_start=True, properties=None
             )
@@ -183,9 +189,15 @@ class Connection:
         self.events.append(Received(message.topic, bytes(message.payload)))
 
 
-def _tls_context(config: MqttConfig) -> ssl.SSLContext:
-    """TLS 1.2 or newer, the broker's name checked, our certificate shown if there is one."""
+def _tls_context(config: MqttConfig, *, dates: bool) -> ssl.SSLContext:
+    """TLS 1.2 or newer, the broker's name checked, our certificate shown if there is one.
+
+    Without `dates` a certificate is judged by its signature and name alone: a gateway that started without a clock
+    would find every certificate not valid yet, and would never hear what time it is.
+    """
     context = ssl.create_default_context(cafile=config.tls.ca_file)
+    if not dates:
+        context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if config.tls.cert_file is not None:
         context.load_cert_chain(config.tls.cert_file, config.tls.key_file)

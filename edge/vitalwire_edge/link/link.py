@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import MqttConfig
+from vitalwire_edge.enrolment.watch import CertificateWatch
 from vitalwire_edge.link import connection as mqtt
 from vitalwire_edge.link.connection import Connection, ConnectionFailedError
 from vitalwire_edge.link.outbox import Outbox, Outgoing
@@ -48,6 +50,7 @@ _COMMITTED_PATIENCE_NS: Final = 3_000_000_000
 """How long history waits after a birth for the cloud to say what it already has."""
 _REFUSED_RETRY_NS: Final = 30_000_000_000
 _HURRY_S: Final = 2.0
+_CERTIFICATE_NS: Final = 2_000_000_000
 _STATUS_EXPIRY_S: Final = 30
 
 
@@ -117,6 +120,9 @@ class Link:
         self._spool = spool
         self._clock = clock
         self._presence = presence
+        shown = config.tls.cert_file if config.tls.enabled else None
+        self.certificate = CertificateWatch(None if shown is None else Path(shown))
+        self._certificate_ns = 0
         self.counters: Counter[str] = Counter()
         self.device_bytes: Counter[str] = Counter()
         self.reconnect = Reconnect(first_s=config.retry_first_s, most_s=config.retry_max_s)
@@ -224,11 +230,13 @@ class Link:
             self._reader.close()
             self._open_spool()
         self._deadline_ns = now + _CONNACK_NS
+        self.certificate.replaced()
         self._connection = Connection(
             self._config,
             f"vitalwire-{self._site}-{self._gateway}",
             will_topic=gateway_topic(self._site, self._gateway, "death"),
             will=encode_json(GatewayDeath(session=self._session, expected=False)),
+            dates=self._clock.synchronised,
         )
 
     def _lose(self, reason: str) -> None:
@@ -303,6 +311,11 @@ class Link:
         if self._spool.session != self._session:
             self._lose("the spool began a new session")
             return
+        if now >= self._certificate_ns:
+            self._certificate_ns = now + _CERTIFICATE_NS
+            if self.certificate.replaced():
+                self._change_certificate(now)
+                return
         assert self._connection is not None
         self._announce_devices()
         if now >= self._status_ns:
@@ -323,6 +336,16 @@ class Link:
             self.counters["published"] += 1
             self.device_bytes[outgoing.device] += len(topic) + len(outgoing.payload)
         self.counters["resent"] = self._outbox.resent
+
+    def _change_certificate(self, now: int) -> None:
+        """Come back at once with the new certificate. Nobody died, and what is not confirmed is sent again."""
+        assert self._connection is not None
+        log.info("certificate_replaced", expires=str(self.certificate.expires))
+        self._connection.close()
+        self._connection = None
+        self._unacknowledged.clear()
+        self.counters["certificates_changed"] += 1
+        self.reconnect.again(now)
 
     def _acknowledged(self, mid: int, refusal: str | None) -> None:
         outgoing = self._unacknowledged.pop(mid, None)

@@ -57,6 +57,11 @@ class Reconnect:
         self.retry_ns = now_ns + round(wait_s * 1e9)
         return wait_s
 
+    def again(self, now_ns: int) -> None:
+        """The connection was given up for a better one: try at once."""
+        self.phase = LinkPhase.WAITING
+        self.retry_ns = now_ns
+
     def stopped(self) -> None:
         """No further try."""
         self.phase = LinkPhase.STOPPED

@@ -1,12 +1,16 @@
 """The service against the mosquitto configuration that is shipped: TLS, certificates, access rules."""
 
+import datetime as dt
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from cloud_parts import BrokerProcess, answers, wait_for
-from raw_gateway import SAMPLES, ecg
+from raw_gateway import SAMPLES, SITE, ecg
+
+from vitalwire_cloud.enrolment.authority import Authority
+from vitalwire_edge.enrolment.identity import Identity
 
 SHIPPED = Path(__file__).parents[3] / "deploy" / "mosquitto"
 
@@ -15,7 +19,7 @@ class ShippedBroker(BrokerProcess):
     """mosquitto as in `deploy/mosquitto`, with certificates of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.certificates = certificates(folder / "certs")
+        self.authority, self.certificates = enrolled(folder)
         super().__init__("mosquitto", folder)
 
     def start(self) -> None:
@@ -32,25 +36,22 @@ class ShippedBroker(BrokerProcess):
         wait_for(lambda: answers(self.port), "the broker's answer")
 
 
-def certificates(folder: Path) -> Path:
-    """An authority and a certificate each for broker, cloud, a gateway and somebody else."""
-    folder.mkdir()
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=folder)
-
-    openssl("req", "-x509", *curve, "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt")
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
-    for name in ("broker", "cloud", "gw-1", "gw-2"):
-        openssl("req", *curve, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-days", "2", "-CA", "ca.crt", "-CAkey", "ca.key",
-            "-CAcreateserial", "-extfile", "san", "-out", f"{name}.crt",
-        )  # fmt: skip
-    for file in folder.iterdir():
-        file.chmod(0o644)
-    return folder
+def enrolled(folder: Path) -> tuple[Authority, Path]:
+    """An authority, and a folder with certificates of broker and cloud and of two gateways that enrolled with it."""
+    now, certs = dt.datetime.now(dt.UTC), folder / "certs"
+    authority = Authority.create(folder / "authority", folder / "keys", now=now)
+    authority.service("broker", ["127.0.0.1"], certs, now=now, days=2)
+    authority.service("cloud", [], certs, now=now, days=2)
+    for file in ("ca.crt", "crl.pem"):
+        shutil.copy(folder / "authority" / file, certs)
+    for name in ("gw-1", "gw-2"):
+        invitation = authority.invite(SITE, name, broker=("127.0.0.1", 8883), now=now, hours=1)
+        identity = Identity(folder / name)
+        request = identity.enroll(invitation, now=now, replace=False)
+        identity.install(authority.accept(request, now=now).answer, now=now)
+        for part in ("crt", "key"):
+            shutil.copy(identity.client, certs / f"{name}.{part}")
+    return authority, certs
 
 
 @pytest.fixture
@@ -75,7 +76,19 @@ def test_data_flows_over_tls_under_the_shipped_access_rules(shipped_broker, clou
     gateway.send_alarm("a-1", "raised")
     assert gateway.all_confirmed(20)
     assert cloud.stream("ecg")["samples"] == 20 * SAMPLES
+    # Revoked: its session at the broker lasts, and the cloud takes nothing more of it.
+    authority = Authority(shipped_broker.authority.folder, cloud.keys)
+    authority.revoke(SITE, "gw-1", now=dt.datetime.now(dt.UTC))
+    assert not (cloud.keys / "gw-1.key").exists()
+
+    def dropped() -> bool:
+        gateway.birth()
+        return 'vitalwire_ingest_dropped_total{reason="revoked gateway"}' in cloud.get("/metrics")[1]
+
+    wait_for(dropped, "a message of the revoked gateway being dropped")
+    gateway.send_blocks(ecg(30)[20:])
     assert cloud.stop() == 0
+    assert cloud.stream("ecg")["samples"] == 20 * SAMPLES
 
 
 def test_access_rules_that_silence_the_cloud_are_told_not_hidden(shipped_broker, clouds, gateways):
