@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 from damage import Tally, damaged
 
+from vitalwire_cloud.enrolment.judging import asked_for
 from vitalwire_edge.enrolment.formats import (
     Answer,
     AnswerBody,
@@ -34,6 +35,7 @@ from vitalwire_edge.enrolment.sealing import open_sealed, seal_for
 _TOKEN: Final = "5a" * 32
 _SECRET: Final = bytes(range(32))
 _NAME: Final = "ward/gw1"
+_SUBJECT: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
 
 
 def fuzz_enrolments(rng: np.random.Generator, count: int, tally: Tally, folder: Path) -> None:
@@ -44,8 +46,9 @@ def fuzz_enrolments(rng: np.random.Generator, count: int, tally: Tally, folder: 
     authority, pem = _authority(key)
     reader = X25519PrivateKey.generate()
     sealing = reader.public_key().public_bytes_raw().hex()
+    signing = _signing_request(key)
     asked = msgspec.json.encode(
-        RequestBody(site="ward", gateway="gw1", signing_request=pem, sealing_key=sealing, invitation="i1")
+        RequestBody(site="ward", gateway="gw1", signing_request=signing, sealing_key=sealing, invitation="i1")
     ).decode()
     request = Request(body=asked, proof=prove_token(_TOKEN, asked))
     sealed = seal_for(sealing, _SECRET, _NAME)
@@ -59,7 +62,7 @@ def fuzz_enrolments(rng: np.random.Generator, count: int, tally: Tally, folder: 
     )  # fmt: skip
     corpora = [[content_of(file)] for file in (invitation, request, answer)]
     for _ in range(count):
-        kind = int(rng.integers(4))
+        kind = int(rng.integers(5))
         try:
             if kind < 3:
                 path.write_bytes(damaged(rng, corpora[kind]))
@@ -81,18 +84,25 @@ def fuzz_enrolments(rng: np.random.Generator, count: int, tally: Tally, folder: 
                         assert open_sealed(reader, body.message_key, _NAME) == _SECRET
                 case 3:
                     name_in(read_certificate(damaged(rng, [pem.encode()]).decode("utf-8", "replace"), "it"))
+                case 4:
+                    changed = damaged(rng, [signing.encode()]).decode("utf-8", "replace")
+                    asked_for(msgspec.structs.replace(request.parsed(), signing_request=changed), _NAME)
             tally.outcomes["enrolment file read"] += 1
         except EnrolmentError:
             tally.outcomes["enrolment file refused"] += 1
 
 
+def _signing_request(key: ec.EllipticCurvePrivateKey) -> str:
+    made = x509.CertificateSigningRequestBuilder().subject_name(_SUBJECT).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
 def _authority(key: ec.EllipticCurvePrivateKey) -> tuple[x509.Certificate, str]:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(_SUBJECT)
+        .issuer_name(_SUBJECT)
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(now)
