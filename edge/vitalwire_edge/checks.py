@@ -193,7 +193,7 @@ def _expiry(path: Path, fix: str) -> Finding:
         said = f"{path}: {left.days} days left by a clock that is not synchronised"
         return Finding("tls", "warning", said, "set the clock and look again")
     if left < timedelta(0):
-        return Finding("tls", "problem", f"{path} expired {-left.days} days ago", fix)
+        return Finding("tls", "problem", f"{path} expired {(-left).days} days ago", fix)
     return Finding("tls", "warning", f"{path} is valid for {left.days} days", fix)
 
 

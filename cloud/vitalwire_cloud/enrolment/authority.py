@@ -41,7 +41,7 @@ from vitalwire_edge.enrolment.formats import (
 )
 from vitalwire_edge.enrolment.sealing import seal_for
 from vitalwire_edge.inference.keys import KeyFileError, write_secret
-from vitalwire_edge.process.durable import write_durably
+from vitalwire_edge.process.durable import make_private, write_durably
 
 GATEWAY_DAYS: Final = 90
 AUTHORITY_DAYS: Final = 3650
@@ -328,7 +328,7 @@ class Authority:
 
     def _give_key(self, gateway: str, key: bytes) -> None:
         try:
-            self._keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self._keys_dir)
             write_durably(self._keys_dir / f"{gateway}.key", key.hex().encode() + b"\n", secret=True)
             (self._keys_dir / REVOKED / gateway).unlink(missing_ok=True)
         except OSError as error:
@@ -339,8 +339,9 @@ class Authority:
     def _take_key(self, gateway: str) -> None:
         """First the mark, then the key: without the mark the cloud would store what it cannot confirm."""
         try:
-            (self._keys_dir / REVOKED).mkdir(parents=True, exist_ok=True)
-            write_durably(self._keys_dir / REVOKED / gateway, b"")
+            make_private(self._keys_dir)
+            make_private(self._keys_dir / REVOKED)
+            write_durably(self._keys_dir / REVOKED / gateway, b"", secret=True)
             (self._keys_dir / f"{gateway}.key").unlink(missing_ok=True)
         except OSError as error:
             raise EnrolmentError(

@@ -26,7 +26,7 @@ _Folder = Annotated[Path, typer.Option("--authority", help="Folder of the author
 _Keys = Annotated[Path, typer.Option("--keys-dir", help="The cloud's folder of gateway keys.", metavar="DIR")]
 _Gateway = Annotated[str, typer.Argument(help="The gateway, as SITE/GATEWAY.", metavar="SITE/GATEWAY")]
 _FOLDER = Path("/etc/vitalwire/authority")
-_KEYS = Path("/etc/vitalwire/keys")
+_KEYS = Path("/var/lib/vitalwire-cloud/keys")
 
 
 class _Service(Enum):

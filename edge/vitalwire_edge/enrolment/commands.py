@@ -29,7 +29,7 @@ _Folder = Annotated[
     Path, typer.Option(help="Where this gateway's keys and certificate are kept.", metavar="DIR")
 ]
 _Out = Annotated[Path, typer.Option(help="The request, to be carried to the authority.", metavar="FILE")]
-_IDENTITY = Path("/etc/vitalwire/identity")
+_IDENTITY = Path("/var/lib/vitalwire-edge/identity")
 
 
 @app.command(

@@ -42,7 +42,7 @@ from vitalwire_edge.enrolment.formats import (
     read_certificate,
 )
 from vitalwire_edge.enrolment.sealing import open_sealed
-from vitalwire_edge.process.durable import sync_folder, write_durably
+from vitalwire_edge.process.durable import make_private, sync_folder, write_durably
 
 KEY_BYTES: Final = 32
 
@@ -280,7 +280,7 @@ class Identity:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self._folder)
             yield
         except OSError as error:
             raise EnrolmentError(f"{self._folder} cannot be written: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -424,3 +425,30 @@ def test_a_damaged_authority_says_what_to_restore(site):
         site.invite()
     with pytest.raises(EnrolmentError, match="vitalwire authority init"):
         Authority(site.folder / "nowhere", site.keys)
+
+
+def test_what_root_writes_belongs_to_the_service_whose_folder_it_is(site):
+    """`vitalwire gateway install` runs as root, and the gateway does not."""
+    folders = [site.folder / "state", site.folder / "cloud"]
+    for folder in folders:
+        folder.mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder, 4321, 4322)
+    edge, cloud = folders
+    authority = Authority(site.authority.folder, cloud / "keys")
+    identity = Identity(edge / "identity")
+    request = identity.enroll(site.invite(), now=NOW, replace=False)
+    identity.install(authority.accept(request, now=NOW).answer, now=NOW)
+    secret = [
+        edge / "identity",
+        identity.client,
+        identity.message_key,
+        cloud / "keys",
+        cloud / "keys/gw-a.key",
+    ]
+    authority.revoke("ward", "gw-a", now=NOW)
+    secret[4] = cloud / "keys/revoked/gw-a"
+    assert {(p.stat().st_uid, p.stat().st_gid) for p in secret} == {
+        (folder.stat().st_uid, folder.stat().st_gid) for folder in folders
+    }
+    assert mode(cloud / "keys") == 0o700
