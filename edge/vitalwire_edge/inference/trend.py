@@ -38,6 +38,7 @@ ALIKE: Final = 0.9
 _MARGIN_S: Final = 1
 _CUT: Final = slice(BEFORE - windows.BEFORE, BEFORE + windows.AFTER)
 _LEVEL: Final = slice(windows.BEFORE - 30, windows.BEFORE - 15)
+_MIDDLE: Final = (_LEVEL.stop - _LEVEL.start) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,10 @@ class EcgTrend:
     def push(self, output: ChainOutput) -> list[TrendMinute]:
         """Take what the chain made final; return the minutes that are over."""
         done: list[TrendMinute] = []
-        self._beats.extend(output.beats)
-        for window in output.windows:
-            if window.reference is not None:
-                self._reference = window.reference
+        if output.beats:
+            self._beats.extend(output.beats)
+        if output.windows:
+            self._reference = output.windows[-1].reference or self._reference
         for second in output.seconds:
             at = int(second.first_sample // self._fs_hz)
             if at <= self._newest:
@@ -188,7 +189,7 @@ class EcgTrend:
             return np.full((len(found), FEATURES), np.nan), np.full(len(found), UNKNOWN)
         shapes = cut[:, _CUT]
         features = ectopy_features(
-            shapes - np.median(shapes[:, _LEVEL], axis=1, keepdims=True),
+            shapes - np.sort(shapes[:, _LEVEL], axis=1)[:, _MIDDLE, None],
             np.array([beat.width_ms for beat in found]),
             history,
             after_s,

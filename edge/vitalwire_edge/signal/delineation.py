@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from vitalwire_edge.signal.resample import ANALYSIS_HZ
@@ -79,10 +80,12 @@ class Delineation:
 
 def rows(ecg_uv: NDArray[np.float32], r_index: NDArray[np.int64]) -> NDArray[np.float32]:
     """Cut (n, WINDOW) beats around the R peaks of (samples,) ECG at 250 Hz; NaN where a row leaves the array."""
-    at = r_index[:, None] + np.arange(-BEFORE, AFTER)
-    inside = (at >= 0) & (at < ecg_uv.size)
-    found: NDArray[np.float32] = np.where(inside, ecg_uv[np.clip(at, 0, max(0, ecg_uv.size - 1))], np.nan)
-    return found.astype(np.float32)
+    first = r_index - BEFORE
+    inside = (first >= -WINDOW) & (first <= ecg_uv.size)
+    around = np.full(WINDOW, np.nan, dtype=np.float32)
+    padded = np.concatenate((around, ecg_uv.astype(np.float32), around))
+    found: NDArray[np.float32] = sliding_window_view(padded, WINDOW)[np.where(inside, first + WINDOW, 0)]
+    return found
 
 
 def delineate(
