@@ -2,7 +2,7 @@
 
 Every gateway is a process of its own with a spool on disk and a link to a broker, behind which a cloud commits what
 comes. Wearables send over TCP in real time. Memory is VmRSS and VmHWM, flash what the kernel sent to the block device
-for the process (`write_bytes` of /proc/PID/io) after the first half minute, by the hour. With `--prepare` also the peak
+for the process (`write_bytes` of /proc/PID/io) after the first 20 s, by the hour. With `--prepare` also the peak
 of what proves a new release beside the running one, with nothing compiled yet.
 
     python benchmarks/footprint.py --wearables 1 8 32 --seconds 180 --commit-ms 100 1000 --prepare
@@ -28,11 +28,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 from gateway_parts import KEY, SITE, CloudDouble, FrameMaker, answers, free_port  # noqa: E402
 
 from vitalwire_cloud.broker import EmbeddedBroker  # noqa: E402
+from vitalwire_cloud.config import IngestConfig  # noqa: E402
 from vitalwire_edge.wire.frames import encode  # noqa: E402
 
-SETTLE_S = 30.0
+SETTLE_S = 20.0
 START_S = 300.0
 FRAME_S = 0.2
+COMMITTED_EVERY_S = IngestConfig().commit_interval_s
 
 
 @dataclass
@@ -80,6 +82,13 @@ def feed(gateway: Gateway, stop: threading.Event) -> None:
         wire.close()
 
 
+def commit(clouds: list[CloudDouble], stop: threading.Event) -> None:
+    """Say what is committed as often as the service does; a double would do so after each message."""
+    while not stop.wait(COMMITTED_EVERY_S):
+        for cloud in clouds:
+            cloud.tell()
+
+
 def look(gateway: Gateway) -> dict[str, float]:
     """Memory, bytes written and processor time of the process so far."""
     place = Path("/proc") / str(gateway.process.pid)
@@ -103,7 +112,7 @@ def measure(folder: Path, wearables: list[int], commit_ms: list[int], seconds: f
         stop = threading.Event()
         for count in wearables:
             broker = EmbeddedBroker("127.0.0.1", 0).port
-            clouds.append(CloudDouble(broker))
+            clouds.append(CloudDouble(broker, commit=False))
             gateways.append(start(folder, broker, wearables=count, commit_ms=every_ms))
         for gateway in gateways:
             until = time.monotonic() + START_S
@@ -114,6 +123,8 @@ def measure(folder: Path, wearables: list[int], commit_ms: list[int], seconds: f
         for gateway in gateways:
             threads.append(threading.Thread(target=feed, args=(gateway, stop)))
             threads[-1].start()
+        threads.append(threading.Thread(target=commit, args=(clouds, stop)))
+        threads[-1].start()
         stop.wait(SETTLE_S)
         before = [look(gateway) for gateway in gateways]
         stop.wait(seconds)

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -240,10 +240,18 @@ class Spool:
             self._writing -= count
 
     def _let_go(self) -> None:
-        while self._commits:
-            commits = self._commits[0]
-            self._file.confirm(commits)
-            self._commits.popleft()
+        """Delete what the cloud has, in one transaction: each writes every page it touches to the flash."""
+        with self._wake:
+            waiting = list(self._commits)
+        if not waiting:
+            return
+        self._file.confirm(chain.from_iterable(waiting))
+        with self._wake:
+            for commits in waiting:
+                # The oldest may have given way to newer ones meanwhile.
+                if self._commits and self._commits[0] is commits:
+                    self._commits.popleft()
+        for commits in waiting:
             for listener in self._listeners:
                 _tell(partial(listener.on_confirmed, commits))
 

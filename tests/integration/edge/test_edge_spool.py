@@ -247,7 +247,7 @@ def test_a_newer_format_is_refused_and_left_alone(path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(SpoolError, match=r"format 99.*matching version"):
+    with pytest.raises(SpoolError, match=r"format 99.*install that version"):
         Spool(path, BOOT)
     assert path.exists()
 
@@ -446,3 +446,18 @@ def test_every_alarm_in_a_long_backlog_is_read(path):
     reader = SpoolReader(path)
     assert [row.seq for row in reader.every_alarm()] == list(range(600))
     reader.close()
+
+
+def test_what_waits_to_be_let_go_is_one_transaction(path, monkeypatch):
+    spool = Spool(path, BOOT, commit_every_s=0.01)
+    for _ in range(20):
+        spool.put(wave())
+    for low_water in range(1, 21):
+        spool.confirm((StreamCommit("d1", "ecg", spool.session, low_water),))
+    calls = []
+    real = spool._file.confirm
+    monkeypatch.setattr(spool._file, "confirm", lambda commits: calls.append(real(commits)))
+    spool.start()
+    assert spool.close() == 0
+    assert calls == [20]
+    assert rows(path) == []
