@@ -19,6 +19,7 @@ from vitalwire_cloud.ingest.commits import CommitTeller
 from vitalwire_cloud.ingest.keys import KeyRing
 from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
+from vitalwire_cloud.ingest.tap import LinksOnly, LiveTap
 from vitalwire_cloud.live import AlarmEvent, LiveHub
 from vitalwire_cloud.orders import OrderBook, OrderDesk, OrderError, open_orders
 from vitalwire_cloud.registry import publishing
@@ -64,6 +65,7 @@ class Running:
     releases: ModelLedger
     orders: OrderBook
     demands: DemandDesk
+    tap: LiveTap | None
 
     def ready(self) -> str | None:
         """None when data flows from broker to store to staff, else the first reason why not."""
@@ -73,6 +75,7 @@ class Running:
             or self.store.ready()
             or self.desk.problem()
             or self.link.problem()
+            or (None if self.tap is None else self.tap.problem())
         )
 
     def live(self) -> str | None:
@@ -100,12 +103,13 @@ def started(config: CloudConfig) -> Iterator[Running]:
             link = BrokerLink(config.mqtt, site=config.site, queue_messages=config.ingest.queue_messages)
             keys = KeyRing(config.keys)
             teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
+            tap = _tap(config, hub, keys)
             with _desks(config, link, keys) as desks:
                 pipeline = Pipeline(
                     link=link,
                     store=store,
                     teller=teller,
-                    hub=hub,
+                    hub=hub if tap is None else LinksOnly(hub),
                     watcher=desk,
                     config=config.ingest,
                     models=Desks(desks.by_verb),
@@ -115,6 +119,8 @@ def started(config: CloudConfig) -> Iterator[Running]:
                 desk.start()
                 pipeline.start()
                 link.start()
+                if tap is not None:
+                    tap.start()
                 upkeep.start()
                 try:
                     yield Running(
@@ -129,9 +135,12 @@ def started(config: CloudConfig) -> Iterator[Running]:
                         desks.software.ledger,
                         desks.orders.book,
                         desks.demands,
+                        tap,
                     )
                 finally:
                     link.stop_receiving()
+                    if tap is not None:
+                        tap.close()
                     if not pipeline.stop(_DRAIN_S):
                         log.warning("drain_incomplete", effect="gateways send the rest again")
                     link.close()
@@ -140,6 +149,14 @@ def started(config: CloudConfig) -> Iterator[Running]:
             desk.close()
     finally:
         store.close()
+
+
+def _tap(config: CloudConfig, hub: LiveHub, keys: KeyRing) -> LiveTap | None:
+    """Where other workers may take a share of the data, the page listens itself."""
+    if config.store.backend == "embedded":
+        return None
+    max_future_s = config.ingest.max_future_s
+    return LiveTap(config.mqtt, site=config.site, hub=hub, max_future_s=max_future_s, revoked=keys.revoked)
 
 
 @dataclass(frozen=True, slots=True)
