@@ -82,7 +82,7 @@ def broker(subject: Subject) -> Iterator[Finding]:
     client.on_connect = on_connect
     try:
         if subject.tls_ca is not None:
-            client.tls_set(ca_certs=str(subject.tls_ca))
+            client.tls_set(ca_certs=str(subject.tls_ca), certfile=_shown(subject.tls_certificate))
         client.connect(host, port)
     except OSError as error:
         yield Finding(
@@ -195,6 +195,13 @@ def _expiry(path: Path, fix: str) -> Finding:
     if left < timedelta(0):
         return Finding("tls", "problem", f"{path} expired {(-left).days} days ago", fix)
     return Finding("tls", "warning", f"{path} is valid for {left.days} days", fix)
+
+
+def _shown(certificate: Path | None) -> str | None:
+    """The file to show the broker: one that holds the key too, as `vitalwire gateway install` makes it."""
+    if certificate is None or b"PRIVATE KEY" not in certificate.read_bytes():
+        return None
+    return str(certificate)
 
 
 def _is_loopback(host: str) -> bool:

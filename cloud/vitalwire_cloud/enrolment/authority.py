@@ -125,6 +125,8 @@ class Authority:
         """Certificate and key of the broker (for `hosts`) or of the cloud in `out`; returns where they are."""
         if (name == "broker") != bool(hosts):
             raise EnrolmentError("a broker's certificate needs its host names (--host), the cloud's has none")
+        if (out / f"{name}.key").exists():
+            raise EnrolmentError(f"{out / f'{name}.key'} exists and is not replaced: choose another --out")
         key = ec.generate_private_key(ec.SECP256R1())
         purpose = certificates.SERVER if name == "broker" else certificates.CLIENT
         with book.changed(self._folder) as ledger:
@@ -132,10 +134,9 @@ class Authority:
                 ledger, name, key.public_key(), purpose, now=now, days=days, hosts=hosts
             )
             try:
-                write_secret(out / f"{name}.key", _private(key))
+                make_private(out)
+                write_durably(out / f"{name}.key", _private(key), secret=True)
                 write_durably(out / f"{name}.crt", certificate.public_bytes(Encoding.PEM))
-            except KeyFileError as error:
-                raise EnrolmentError(str(error)) from error
             except OSError as error:
                 raise EnrolmentError(f"{out} cannot be written: {error.strerror}") from error
         return out / f"{name}.crt", out / f"{name}.key"

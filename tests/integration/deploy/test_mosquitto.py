@@ -18,7 +18,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from vitalwire_cloud.enrolment.authority import Authority
+from vitalwire_edge import checks
 from vitalwire_edge.enrolment.identity import Identity
+from vitalwire_edge.process.findings import Subject
 from vitalwire_edge.wire.topics import STREAMS, GatewayVerb
 
 TO_GATEWAY = ("cmd", "committed", "model", "software")
@@ -243,6 +245,14 @@ def refused(port: int, context: ssl.SSLContext, username: str | None = None) -> 
     client.disconnect()
     client.loop_stop()
     return not connected.is_set()
+
+
+def test_the_doctor_shows_the_broker_the_gateways_certificate(broker_port, site):
+    named = {"broker": ("127.0.0.1", broker_port), "tls_ca": site.folder / "broker" / "ca.crt"}
+    (found,) = checks.broker(Subject(**named, tls_certificate=site.folder / "ward/gw-a/client.pem"))
+    assert (found.verdict, "speaks MQTT 5" in found.detail) == ("ok", True)
+    (found,) = checks.broker(Subject(**named))
+    assert found.verdict == "problem"
 
 
 def test_a_stranger_without_a_certificate_is_refused(broker_port, site):
