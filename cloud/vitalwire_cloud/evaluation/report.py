@@ -21,6 +21,11 @@ AT_MOST: Final = frozenset(
     (
         *("d_auc", "bytes", "p50_us", "p99_us", "decision_ms_max", "worst_budget_ratio"),
         *("news2_errors", "reaction_s_p99", "false_per_24h", "disc_over_ceiling", "near_share", "mia_auc"),
+        *(
+            f"{of}{mark}_sd"
+            for of in ("", "marked_")
+            for mark in ("p_on", "p_off", "qrs_on", "qrs_off", "t_off")
+        ),
     )
 )
 """Figures of which less is better."""

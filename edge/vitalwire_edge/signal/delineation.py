@@ -172,7 +172,7 @@ def _qrs(w: Beats, middle: int, noise: float, edges: NDArray[np.int64]) -> bool:
     if first < 0:
         return False
     # Smaller deflections that follow closely still belong to it.
-    least = max(0.04 * top, 4.0 * noise)
+    least = max(0.025 * top, 6.0 * noise)
     i = first - 1
     while i > max(middle - 30, 2) and first - i <= 8:
         if _is_peak(w, i) and abs(w[i]) > least:
@@ -255,8 +255,8 @@ def _delineate(
             continue
         found[k, QRS_ON] = (on - BEFORE) * _MS
         found[k, QRS_OFF] = (off - BEFORE) * _MS
-        _find_t(x, w[_T], off, rr_after[k], edges, found[k])
         _find_p(x, w[_P], on, rr_before[k], edges, found[k])
+        _find_t(x, w[_T], off, rr_after[k], edges, found[k])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -268,6 +268,9 @@ def _find_t(
     room = AFTER - 4.0
     if rr_after == rr_after:  # noqa: PLR0124 - the cheapest NaN test
         room = min(room, max(0.62 * rr_after + 20.0, 50.0), rr_after - 24.0)
+        if found[P_ON] < 0.0:
+            # The next P comes as long before its R peak as this one, and may be the steeper wave of the two.
+            room = min(room, rr_after + max(found[P_ON] / _MS, -62.0) - 2.0)
     first = int(off + 10.0 + lag)
     last = min(int(BEFORE + room + lag), w.size - 3)
     if last - first < 20 or _strongest_pair(w, first, last, 60, edges) <= 0.0:

@@ -40,7 +40,8 @@ def test_marks_of_clean_beats_lie_within_the_referees_tolerance(family: Family, 
     assert np.isfinite(error).mean() > 0.98
     for name, limit_ms in TOLERANCE_MS.items():
         off = error[:, MARKS.index(name)]
-        assert np.nanstd(off) < limit_ms, name
+        # Nobody can mark more finely than the device samples.
+        assert np.nanstd(off) < max(limit_ms, 1000 / fs_hz), name
         assert abs(np.nanmean(off)) < 8.0, name
 
 
