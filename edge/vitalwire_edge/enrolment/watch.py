@@ -23,16 +23,18 @@ class CertificateWatch:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._stamp = self._look()
+        self._unreadable: _Stamp | None = None
         self.expires: dt.datetime | None = self._read()
 
     def replaced(self) -> bool:
         """Whether another certificate that can be read is in the file since the last call."""
         stamp = self._look()
-        if stamp is None or stamp == self._stamp:
+        if stamp is None or stamp in {self._stamp, self._unreadable}:
             return False
         expires = self._read()
         if expires is None:
-            # Half written, or not a certificate: the one at work stays at work and the file is looked at again.
+            # Half written, or not a certificate: the one at work stays at work until the file changes again.
+            self._unreadable = stamp
             return False
         self._stamp, self.expires = stamp, expires
         return True
