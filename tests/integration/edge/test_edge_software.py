@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gateway_parts import GATEWAY, KEY, SITE, CloudDouble, wait_for
 from model_ward import Bus
-from release_wheel import EDGE, Publisher, gateway_wheel, program
+from release_wheel import Publisher, gateway_wheel, program
 
 from vitalwire_cloud.broker import EmbeddedBroker
 from vitalwire_cloud.registry.config import RolloutConfig
@@ -163,14 +163,10 @@ def test_a_gateway_updates_itself_over_a_broker_and_comes_back_from_a_release_th
         wait_for(lambda: cloud.said("running", 1), 120, "the first release")
         assert manager.codes == [75]
         wait_for(lambda: cloud.double.births[-1].software == "0.1.0+ota1", 20, "its birth")
-        agent = (EDGE / "vitalwire_edge" / "agent.py").read_text()
-        broken = agent.replace(
-            "    def start(self) -> None:", "    def start(self) -> None:\n        raise KeyError"
-        )
-        assert broken != agent
+        broken = b"import sys\nif 'run' in sys.argv: raise RuntimeError\nfrom vitalwire_edge.cli import main\nmain()\n"
         publish_release(
             cloud.ledger,
-            gateway_wheel("0.1.0+ota2", agent=broken.encode()),
+            gateway_wheel("0.1.0+ota2", __main__=broken),
             publisher.signer,
             now_ns=time.time_ns(),
         )
