@@ -42,6 +42,7 @@ from vitalwire_edge.status import (
 from vitalwire_edge.wearable import warming
 from vitalwire_edge.wearable.device import Surroundings, Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
+from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.orders import Orders
 from vitalwire_edge.wearable.patient import Baselines
 from vitalwire_edge.wearable.scoring import Scoring
@@ -140,6 +141,7 @@ class Agent:
             else None,
         )
         self.door = Doorkeeper(self._wearable)
+        self._expected = ExpectedWearables(Path(f"{config.spool.path}.wearables.json"))
         self._turned_s = time.monotonic()
         self._started = False
         self._ending = False
@@ -154,6 +156,9 @@ class Agent:
             trend.warm()
         log.info("compiled_parts_warm", seconds=round(time.monotonic() - began, 1))
         self._recover_alarms()
+        for name in self._expected.load():
+            wearable = self.door.wearables[name] = self._wearable(name)
+            wearable.expect()
         self.spool.start()
         self.announcer.start()
         self.baselines.start()
@@ -321,6 +326,7 @@ class Agent:
             self._obey(self._commands.popleft())
         self._turned_s = time.monotonic()
         self.door.tick(time.monotonic_ns())
+        self._expected.keep(name for name, wearable in self.door.wearables.items() if wearable.expected)
 
     def _renew_patient(self, device: str, forget: Callable[[], None]) -> None:
         wearable = self.door.wearables.get(device)

@@ -151,6 +151,16 @@ class Wearable:
         """Monotonic time of the last frame."""
         return self._heard_ns
 
+    @property
+    def expected(self) -> bool:
+        """Whether data is to come: its silence is an alarm until it says goodbye."""
+        return not self._departed
+
+    def expect(self) -> None:
+        """It was there before the gateway restarted: from now on it has to come back, or it is silent."""
+        self._heard_ns = self._clock.now().mono_ns
+        self._departed = False
+
     def _start_anew(self) -> None:
         """The device restarted: its counters and its clock begin again."""
         telemetry = self._around.telemetry
@@ -319,8 +329,19 @@ class Wearable:
             case Goodbye():
                 self._departed = True
                 self.leave("goodbye")
+                self._end_alarms()
             case Hello():
                 pass
+
+    def _end_alarms(self) -> None:
+        """Nobody watches its patient here any more: no condition of it can be said to hold."""
+        now_ns = self._clock.now().mono_ns
+        failures = self._alarms.failures
+        self._alarms.end(now_ns, "Ended: the wearable said goodbye")
+        if self._scoring is not None:
+            self._scoring.end(now_ns)
+        self._alarms = DeviceAlarms(self.name, self._around.alarms, self._paced, self._clock, self._put_alarm)
+        self._alarms.failures = failures
 
     def _use_wave(self, frame: Frame, wave: Wave) -> None:
         channel = self._channels[wave.channel] if wave.channel < len(self._channels) else None

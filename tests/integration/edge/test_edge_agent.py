@@ -144,13 +144,29 @@ def test_killed_and_started_again_everything_accepted_arrives_once(tmp_path, edg
         wearable.close()
         told = edge.accepted()["chest-1"]["ecg"]
         cloud = CloudDouble(port)
-        edge = edge_with(port, "clock.trust_system=true")
+        edge = edge_with(port, "clock.trust_system=true", "alarms.technical.silent_s=2")
         wait_for(lambda: edge.accepted().get("chest-1", {}).get("ecg", 0) >= told)
         accepted = edge.accepted()["chest-1"]["ecg"]
         wait_for(lambda: cloud.samples("chest-1") == accepted, what="the backlog")
         wait_for(lambda: json.loads(edge.counters.read_text())["spool_rows"] == 0, what="commits")
         assert cloud.samples("chest-1") == accepted >= told
         assert all(m.flags & Flag.HISTORY for m in cloud.blocks("chest-1"))
+        # It was there before and did not come back.
+        wait_for(
+            lambda: ("device_silent", "raised") in {(a.kind, a.phase) for a in cloud.alarms("chest-1")},
+            what="the silent wearable's alarm",
+        )
+        wearable = WearableSocket(("127.0.0.1", edge.port))
+        wearable.send(maker.hello(), maker.wave(50), maker.goodbye())
+        wait_for(
+            lambda: ("device_silent", "cleared") in {(a.kind, a.phase) for a in cloud.alarms("chest-1")},
+            what="the end of that alarm",
+        )
+        wait_for(
+            lambda: json.loads((tmp_path / "spool.sqlite.wearables.json").read_text())["devices"] == [],
+            what="the goodbye",
+        )
+        wearable.close()
         cloud.close()
 
 

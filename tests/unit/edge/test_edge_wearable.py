@@ -11,6 +11,7 @@ from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
 from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.reorder import Timed
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import Code, ValueStatus
@@ -253,6 +254,64 @@ def test_goodbye_silence_and_return():
     bed.now_ns += 3600 * NS
     bed.wearable.tick(bed.now_ns)
     assert len(bed.changes) == raised
+
+
+def test_a_goodbye_ends_what_is_open_and_what_comes_back_alarms_anew():
+    bed = Bed()
+    bed.hello()
+    bed.seconds(3)
+    bed.now_ns += 11 * NS
+    bed.wearable.tick(bed.now_ns)
+    assert [c.phase for c in bed.changes if c.kind == "device_silent"] == ["raised"]
+    bed.maker.skip(11 * FS_HZ)
+    bed.take(bed.maker.frame(Status(battery_percent=5, rssi_dbm=-60, dropped=0)))
+    open_kinds = {c.kind for c in bed.changes if c.phase == "raised"} - {
+        c.kind for c in bed.changes if c.phase == "cleared"
+    }
+    assert "battery_low" in open_kinds
+    bed.take(bed.maker.goodbye())
+    ended = [c for c in bed.changes if c.phase == "cleared" and "said goodbye" in c.text]
+    assert {c.kind for c in ended} == open_kinds
+    assert not bed.wearable.expected
+    assert [e.open_alarm[1] for e in bed.entries if e.open_alarm and e.open_alarm[0] == "battery_low"][
+        -1
+    ] is None
+    bed.hello()
+    bed.take(bed.maker.frame(Status(battery_percent=5, rssi_dbm=-60, dropped=0)))
+    assert bed.changes[-1].kind == "battery_low"
+    assert bed.changes[-1].phase == "raised"
+    assert bed.changes[-1].alarm_id != ended[-1].alarm_id
+
+
+def test_a_wearable_that_does_not_come_back_after_a_restart_alarms():
+    bed = Bed()
+    bed.wearable.expect()
+    for _ in range(9):
+        bed.now_ns += NS
+        bed.wearable.tick(bed.now_ns)
+    assert bed.changes == []
+    for _ in range(3):
+        bed.now_ns += NS
+        bed.wearable.tick(bed.now_ns)
+    assert [(c.kind, c.phase) for c in bed.changes] == [("device_silent", "raised")]
+    assert [m.kind for m in bed.of("alarm")] == ["device_silent"]
+
+
+def test_who_is_there_is_kept_over_a_restart(tmp_path):
+    path = tmp_path / "wearables.json"
+    assert ExpectedWearables(path).load() == ()
+    expected = ExpectedWearables(path)
+    expected.keep(["chest-2", "chest-1"])
+    written = path.stat().st_mtime_ns
+    expected.keep(["chest-1", "chest-2"])
+    assert path.stat().st_mtime_ns == written
+    assert ExpectedWearables(path).load() == ("chest-1", "chest-2")
+    for damage in (b"", b"[]", b'{"format":9,"devices":["a"]}', b'{"devices":["a/b"]}', b"\xff"):
+        path.write_bytes(damage)
+        assert ExpectedWearables(path).load() == ()
+    lost = ExpectedWearables(tmp_path / "no folder" / "wearables.json")
+    lost.keep(["chest-1"])
+    lost.keep(["chest-1"])
 
 
 def test_asystole_is_raised_persisted_and_survives_a_restart():
