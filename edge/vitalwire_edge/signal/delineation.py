@@ -174,7 +174,7 @@ def _qrs(w: Beats, middle: int, noise: float, edges: NDArray[np.int64]) -> bool:
     # Smaller deflections that follow closely still belong to it.
     least = max(0.025 * top, 6.0 * noise)
     i = first - 1
-    while i > max(middle - 30, 2) and first - i <= 8:
+    while i > max(middle - 30, 2) and first - i <= 10:
         if _is_peak(w, i) and abs(w[i]) > least:
             first = i
         i -= 1
