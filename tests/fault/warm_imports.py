@@ -18,5 +18,9 @@ for name in (
     "vitalwire_cloud.service",
 ):
     importlib.import_module(name)
-for name in ("vitalwire_edge.wearable.warming", "vitalwire_edge.inference.features"):
+for name in (
+    "vitalwire_edge.wearable.warming",
+    "vitalwire_edge.inference.trend",
+    "vitalwire_edge.inference.features",
+):
     importlib.import_module(name).warm()
