@@ -1,5 +1,6 @@
 """`vitalwire edge run`: the gateway agent as a process."""
 
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,11 @@ from prometheus_client import REGISTRY
 
 from vitalwire_edge import source_commands, status
 from vitalwire_edge.agent import Agent
+from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import EdgeConfig, check
-from vitalwire_edge.inference import features, trend
+from vitalwire_edge.inference import trend
+from vitalwire_edge.ota.config import OtaConfig
+from vitalwire_edge.ota.gateway import GatewayModels
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.process import logs
 from vitalwire_edge.process.config import ConfigError
@@ -129,7 +133,12 @@ def prepare() -> None:
     step_back()
     warming.warm()
     trend.warm()
-    features.warm()
+    with tempfile.TemporaryDirectory() as folder:
+        # A model at work is what compiles and what fails last; this one is gone with the folder.
+        clock = GatewayClock()
+        models = GatewayModels(OtaConfig(folder=folder), now=clock.now, wake=lambda: None)
+        models.start()
+        models.stop()
 
 
 def _address(flag: str, section: str, text: str | None) -> dict[str, object]:
