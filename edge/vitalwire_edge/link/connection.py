@@ -4,9 +4,11 @@ A fresh client per connection: paho keeps unacknowledged messages in memory and 
 here only the spool decides what is sent. Callbacks only append to `events`.
 """
 
+import os
 import select
 import socket
 import ssl
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from vitalwire_edge.config import MqttConfig, read_password
 
 _FIRST_FAILURE: Final = 0x80
 _BROKER_LIMIT: Final = 65_535
+_GOODBYE_S: Final = 0.5
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the ssl module does not name."""
 
@@ -149,8 +152,15 @@ class Connection:
 
     def close(self) -> None:
         """Say goodbye to the broker (which then sends no will) and let go."""
-        self._client.disconnect()
-        self._let_go()
+        connected = self._client.socket()
+        if connected is None:
+            return
+        # What the broker still says has to be taken: closing on unread bytes resets the connection, and the broker
+        # may then lose the goodbye and send the will. paho closes its own end at once, so another is kept.
+        with socket.socket(fileno=os.dup(connected.fileno())) as end:
+            self._client.disconnect()
+            self._let_go()
+            _end(end)
 
     def abandon(self) -> None:
         """Let go without a goodbye: the broker sends the will."""
@@ -187,6 +197,20 @@ class Connection:
 
     def _on_message(self, _c: paho.Client, _u: Any, message: paho.MQTTMessage) -> None:
         self.events.append(Received(message.topic, bytes(message.payload)))
+
+
+def _end(end: socket.socket) -> None:
+    """Say that nothing more comes and read until the other side has ended too, or takes too long."""
+    until = time.monotonic() + _GOODBYE_S
+    try:
+        end.shutdown(socket.SHUT_WR)
+        while (left := until - time.monotonic()) > 0:
+            end.settimeout(left)
+            if not end.recv(65_536):
+                return
+    except OSError:
+        # Reset or too slow: the connection is over either way.
+        return
 
 
 def _tls_context(config: MqttConfig, *, dates: bool) -> ssl.SSLContext:
