@@ -178,7 +178,7 @@ class Workers:
                 command += ["--set", setting]
             with (self._folder / "cloud.log").open("ab") as log:
                 self._processes.append(subprocess.Popen(command, stdout=log, stderr=log))
-            until(lambda port=port: _ready(port), f"readiness (see {self._folder / 'cloud.log'})", 60)  # type: ignore[misc]
+            until(lambda port=port: _ready(port), f"readiness (see {self._folder / 'cloud.log'})", 20)  # type: ignore[misc]
 
     @property
     def pids(self) -> list[int]:

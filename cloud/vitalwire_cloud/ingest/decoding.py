@@ -1,5 +1,6 @@
 """One MQTT message into what the store takes, or into quarantine with the reason. Pure; nothing here raises."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,9 @@ _STREAM_OF: Final[dict[type, Stream]] = {
     ScoresMessage: "score",
 }
 
+topic_of: Final = functools.lru_cache(maxsize=16_384)(parse)
+"""`parse`, which remembers: a ward says the same few topics all day."""
+
 NoticeMessage = GatewayBirth | GatewayDeath | GatewayStatus | DeviceBirth | DeviceDeath
 Sequenced = DataMessage | AlarmMessage
 
@@ -77,7 +81,7 @@ def read(
 ) -> Accepted | Notice | Quarantined:
     """What `payload` on `topic_text` is."""
     try:
-        topic = parse(topic_text)
+        topic = topic_of(topic_text)
     except TopicError as error:
         return Quarantined(topic_text, payload, str(error), received_ns)
     try:

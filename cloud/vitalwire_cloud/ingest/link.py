@@ -1,10 +1,8 @@
 """The connection to the broker: MQTT 5, manual acknowledgement, one bounded queue between callback and writer."""
 
-import queue
 import random
 import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 import paho.mqtt.client as paho
@@ -17,6 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vitalwire_cloud import metrics
 from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_cloud.ingest.bulk import BulkClient, Delivery, Inbox, deliveries
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES
@@ -30,18 +29,6 @@ _FULL_POLL_S: Final = 0.25
 _MARGIN_BYTES: Final = 4 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as it came; `connection` and `mid` are what acknowledging it needs."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    received_ns: int
-    connection: int
-    mid: int
-
-
 class BrokerLink:
     """Receives into `queue` and publishes. Reconnects by itself with growing, randomised pauses.
 
@@ -51,7 +38,7 @@ class BrokerLink:
     """
 
     def __init__(self, config: MqttConfig, *, site: str | None, queue_messages: int) -> None:
-        self.queue: queue.Queue[Delivery] = queue.Queue(queue_messages)
+        self.queue = Inbox(queue_messages)
         self._config = config
         self._filters = subscriptions(site, config.group)
         self._connected = threading.Event()
@@ -61,7 +48,7 @@ class BrokerLink:
         self._problem = "not connected yet"
         self._denied = False
         self._refused: str | None = None
-        self._client = paho.Client(
+        self._client = BulkClient(
             CallbackAPIVersion.VERSION2, client_id=config.client_id, protocol=paho.MQTTv5, manual_ack=True
         )
         self._client.max_queued_messages_set(_MAX_OUTGOING)
@@ -70,6 +57,7 @@ class BrokerLink:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
+        self._client.on_bulk = self._on_bulk  # type: ignore[method-assign]
         self._client.on_publish = self._on_publish
         if config.username is not None:
             password = read_secret(config.password_file, "password file") if config.password_file else None
@@ -133,10 +121,11 @@ class BrokerLink:
     def _address(self) -> str:
         return f"{self._config.host}:{self._config.port}"
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker that `delivery` is dealt with, unless its connection is gone."""
-        if delivery.connection == self._connection and delivery.mid:
-            self._client.ack(delivery.mid, _QOS)
+    def acknowledge(self, batch: Sequence[Delivery]) -> None:
+        """Tell the broker that a batch is dealt with, but for what came over a connection that is gone."""
+        mids = [each.mid for each in batch if each.connection == self._connection and each.mid]
+        if mids:
+            self._client.acknowledge(mids)
 
     def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
         """Publish with QoS 1; False when it was not even queued because there is no connection."""
@@ -216,15 +205,12 @@ class BrokerLink:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         mid = message.mid if message.qos else 0
-        delivery = Delivery(
-            message.topic, bytes(message.payload), message.retain, time.time_ns(), self._connection, mid
-        )
-        while not self._stopping.is_set():
-            try:
-                self.queue.put(delivery, timeout=_FULL_POLL_S)
-            except queue.Full:
-                continue
-            return
+        self._on_bulk([(message.topic, bytes(message.payload), message.retain, mid)])
+
+    def _on_bulk(self, messages: list[tuple[str, bytes, bool, int]]) -> None:
+        came = deliveries(messages, self._connection)
+        while not self._stopping.is_set() and not self.queue.put_all(came, _FULL_POLL_S):
+            continue
 
 
 def subscriptions(site: str | None, group: str) -> list[str]:

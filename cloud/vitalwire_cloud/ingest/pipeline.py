@@ -1,9 +1,9 @@
 """The one thread that writes: batches from the queue into the store, then everything that may only happen after."""
 
-import queue
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -11,9 +11,10 @@ import structlog
 
 from vitalwire_cloud import metrics
 from vitalwire_cloud.config import IngestConfig
+from vitalwire_cloud.ingest.bulk import Delivery
 from vitalwire_cloud.ingest.commits import CommitTeller
-from vitalwire_cloud.ingest.decoding import Accepted, Notice, read
-from vitalwire_cloud.ingest.link import BrokerLink, Delivery
+from vitalwire_cloud.ingest.decoding import Accepted, Notice, read, topic_of
+from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.notices import link_events, live_events
 from vitalwire_cloud.live import LiveEvent, LiveHub
 from vitalwire_cloud.store.interface import (
@@ -162,17 +163,9 @@ class Pipeline:
 
     def _take(self) -> list[Delivery]:
         """Next batch: what comes until the linger is over, so that one commit carries many messages."""
-        try:
-            batch = [self._link.queue.get(timeout=_IDLE_S)]
-        except queue.Empty:
-            return []
-        until = time.monotonic() + self._config.linger_s
-        while len(batch) < self._config.batch_messages:
-            try:
-                batch.append(self._link.queue.get(timeout=max(until - time.monotonic(), 0)))
-            except queue.Empty:
-                break
-        return batch
+        return self._link.queue.take(
+            self._config.batch_messages, idle_s=_IDLE_S, linger_s=self._config.linger_s
+        )
 
     def _process(self, batch: list[Delivery]) -> bool:
         """One batch from bytes to acknowledged; False when the service stops before the store took it."""
@@ -180,8 +173,7 @@ class Pipeline:
         result = self._store_all(accepted, quarantined, notices)
         if result is None:
             return False
-        for delivery in batch:
-            self._link.acknowledge(delivery)
+        self._link.acknowledge(batch)
         self._after(result, accepted, quarantined, notices)
         return True
 
@@ -189,6 +181,8 @@ class Pipeline:
         accepted: list[Accepted] = []
         quarantined: list[Quarantined] = []
         notices: list[Notice] = []
+        received: Counter[str] = Counter()
+        seen: set[tuple[str, str]] = set()
         max_future_ns = round(self._config.max_future_s * 1e9)
         for delivery in batch:
             if self._from_revoked(delivery.topic):
@@ -210,41 +204,41 @@ class Pipeline:
                 what = self._same_site(what, delivery)
             match what:
                 case Accepted():
-                    metrics.RECEIVED.labels(what.item.stream).inc()
+                    received[what.item.stream] += 1
                     accepted.append(what)
-                    self._seen(delivery)
+                    seen.add((self._sites[what.item.gateway], what.item.gateway))
                 case Notice():
-                    metrics.RECEIVED.labels(what.topic.verb).inc()
+                    received[what.topic.verb] += 1
                     notices.append(what)
                     if not what.retained and not isinstance(what.message, GatewayDeath):
-                        self._seen(delivery)
+                        seen.add((what.topic.site, what.topic.gateway))
                 case Quarantined():
                     quarantined.append(what)
                     log.warning("message_quarantined", topic=what.topic, reason=what.reason, seq=what.seq)
+        for verb, count in received.items():
+            metrics.RECEIVED.labels(verb).inc(count)
+        for site, gateway in seen:
+            self._watcher.gateway_seen(site, gateway)
+            if self._models is not None:
+                self._models.gateway_seen(site, gateway)
         return accepted, quarantined, notices
 
     def _from_revoked(self, topic: str) -> bool:
         if self._revoked is None:
             return False
         try:
-            return self._revoked(parse(topic).gateway)
+            return self._revoked(topic_of(topic).gateway)
         except TopicError:
             return False
 
     def _same_site(self, what: Accepted | Notice, delivery: Delivery) -> Accepted | Notice | Quarantined:
         """Gateways are told apart by name alone, so one name must not appear at two sites."""
-        topic = parse(delivery.topic)
+        topic = topic_of(delivery.topic)
         site = self._sites.setdefault(topic.gateway, topic.site)
         if site == topic.site:
             return what
         reason = f"gateway {topic.gateway!r} is known at site {site!r}: names must be unique over all sites"
         return Quarantined(delivery.topic, delivery.payload, reason, delivery.received_ns)
-
-    def _seen(self, delivery: Delivery) -> None:
-        topic = parse(delivery.topic)
-        self._watcher.gateway_seen(topic.site, topic.gateway)
-        if self._models is not None:
-            self._models.gateway_seen(topic.site, topic.gateway)
 
     def _store_all(
         self, accepted: list[Accepted], quarantined: list[Quarantined], notices: list[Notice]
@@ -353,13 +347,14 @@ class Pipeline:
         metrics.CONFLICTS.inc(result.conflicts)
         metrics.QUARANTINED.inc(len(quarantined))
         now_ns = time.time_ns()
+        for stream, count in Counter(item.stream for item in result.stored).items():
+            metrics.STORED.labels(stream).inc(count)
         for item in result.stored:
-            metrics.STORED.labels(item.stream).inc()
             _observe_latency(item, now_ns)
-        for each in accepted:
-            self._confirm(each.item.series)
-            if (each.item.gateway, each.item.device) not in self._devices:
-                self._teller.ask_rebirth(self._sites[each.item.gateway], each.item.gateway, "unknown device")
+        for series in dict.fromkeys(each.item.series for each in accepted):
+            self._confirm(series)
+            if (series.gateway, series.device) not in self._devices:
+                self._teller.ask_rebirth(self._sites[series.gateway], series.gateway, "unknown device")
         for message in quarantined:
             if message.series is not None and message.seq is not None:
                 self._confirm(message.series, message.topic)

@@ -1,6 +1,5 @@
 """The writing thread on its own, with a real store: what cannot be stored is set aside alone, order is kept."""
 
-import queue
 import sqlite3
 import threading
 import time
@@ -9,9 +8,9 @@ import pytest
 from stored import T0, vitals, wave
 
 from vitalwire_cloud.config import IngestConfig
+from vitalwire_cloud.ingest.bulk import Delivery, Inbox
 from vitalwire_cloud.ingest.commits import CommitTeller
 from vitalwire_cloud.ingest.keys import KeyRing
-from vitalwire_cloud.ingest.link import Delivery
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.live import LiveHub, WaveEvent
 from vitalwire_cloud.store.embedded import EmbeddedStore
@@ -36,12 +35,12 @@ class Link:
     connection = 1
 
     def __init__(self) -> None:
-        self.queue: queue.Queue[Delivery] = queue.Queue(1000)
+        self.queue = Inbox(1000)
         self.acknowledged: list[int] = []
         self.count = 0
 
-    def acknowledge(self, delivery: Delivery) -> None:
-        self.acknowledged.append(delivery.mid)
+    def acknowledge(self, batch: list[Delivery]) -> None:
+        self.acknowledged += [delivery.mid for delivery in batch]
 
     def publish(self, topic: str, payload: bytes, *, expiry_s: int | None = None) -> bool:
         assert topic.startswith(HEAD)
