@@ -7,7 +7,7 @@ A PUBACK only says that the broker has a message, and with a failing reason code
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +133,9 @@ class Link:
         self._announced: dict[str, DeviceBirth | DeviceDeath] = {}
         self._connection: Connection | None = None
         self._unacknowledged: dict[int, Outgoing | None] = {}
+        self._own: deque[tuple[str, bytes]] = deque()
+        """Births, deaths and what the parts say, until the broker has room for it; nothing is added while it waits."""
+        self._births_due = False
         self._unacknowledged_max = config.unacknowledged_max
         self._backlog_from_ns = 0
         self._hold_until_ns: int | None = None
@@ -247,6 +250,7 @@ class Link:
         wait_s = self.reconnect.failed(time.monotonic_ns())
         self.counters["disconnects" if was_up else "connect_failures"] += 1
         self._unacknowledged.clear()
+        self._own.clear()
         if was_up or reason != self._failure_logged:
             log.warning("link_down", reason=reason, retry_s=round(wait_s, 2))
             self._failure_logged = reason
@@ -287,12 +291,16 @@ class Link:
         self._status_ns = 0
 
     def _births(self) -> None:
-        self._publish_own(
-            gateway_topic(self._site, self._gateway, "birth"), encode_json(self._presence.birth())
-        )
+        """Say who is here; where that is still being said, all of it again afterwards."""
+        self._backlog_from_ns = time.monotonic_ns() + _COMMITTED_PATIENCE_NS
+        if self._own:
+            self._births_due = True
+            return
+        self._births_due = False
+        topic = gateway_topic(self._site, self._gateway, "birth")
+        self._own.append((topic, encode_json(self._presence.birth())))
         self._announced = {}
         self._announce_devices()
-        self._backlog_from_ns = time.monotonic_ns() + _COMMITTED_PATIENCE_NS
 
     def _announce_devices(self) -> None:
         for device, said in self._presence.devices().items():
@@ -300,11 +308,15 @@ class Link:
                 self._announced[device] = said
                 verb = "birth" if isinstance(said, DeviceBirth) else "death"
                 topic = device_topic(self._site, self._gateway, device, verb)  # type: ignore[arg-type]
-                self._publish_own(topic, encode_json(said))
+                self._own.append((topic, encode_json(said)))
+        self._send_own()
 
-    def _publish_own(self, topic: str, payload: bytes) -> None:
+    def _send_own(self) -> None:
+        """Publish what waits, as far as the broker's receive maximum (MQTT 5, 3.3.4) lets it."""
         assert self._connection is not None
-        self._unacknowledged[self._connection.publish(topic, payload)] = None
+        while self._own and len(self._unacknowledged) < self._unacknowledged_max:
+            topic, payload = self._own.popleft()
+            self._unacknowledged[self._connection.publish(topic, payload)] = None
 
     def _serve(self) -> None:
         now = time.monotonic_ns()
@@ -317,16 +329,21 @@ class Link:
                 self._change_certificate(now)
                 return
         assert self._connection is not None
-        self._announce_devices()
+        self._send_own()
+        if not self._own:
+            if self._births_due:
+                self._births()
+            self._announce_devices()
         if now >= self._status_ns:
             self._status_ns = now + round(self._config.status_every_s * 1e9)
             topic = gateway_topic(self._site, self._gateway, "status")
             payload = encode_json(self._presence.status())
             self._connection.publish(topic, payload, qos=0, expiry_s=_STATUS_EXPIRY_S)
-        for verb, traffic in self._said_by:
+        for verb, traffic in () if self._own else self._said_by:
             topic = gateway_topic(self._site, self._gateway, verb)
             for payload in traffic.take():
-                self._publish_own(topic, seal(self._key, topic, payload))
+                self._own.append((topic, seal(self._key, topic, payload)))
+        self._send_own()
         room = self._unacknowledged_max - len(self._unacknowledged)
         hold = not self._clock.synchronised and now < (self._hold_until_ns or 0)
         for outgoing in self._outbox.next(now, room, backlog=now >= self._backlog_from_ns, hold=hold):
@@ -344,6 +361,7 @@ class Link:
         self._connection.close()
         self._connection = None
         self._unacknowledged.clear()
+        self._own.clear()
         self.counters["certificates_changed"] += 1
         self.reconnect.again(now)
 
@@ -399,9 +417,13 @@ class Link:
         if self.up:
             self._announce_devices()
             topic = gateway_topic(self._site, self._gateway, "death")
-            self._publish_own(topic, encode_json(GatewayDeath(session=self._session, expected=True)))
+            goodbye = encode_json(GatewayDeath(session=self._session, expected=True))
+            self._own.append((topic, goodbye))
             until = time.monotonic() + 1.0
-            while self._unacknowledged and time.monotonic() < until and self._connection is not None:
+            while time.monotonic() < until and self._connection is not None:
+                self._send_own()
+                if not self._unacknowledged:
+                    break
                 self._connection.wait(0.1, self._wake_in)
                 self._drain_wake()
                 while self._connection is not None and self._connection.events:

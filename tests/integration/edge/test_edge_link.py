@@ -11,6 +11,7 @@ from test_edge_spool import alarm, vitals, wave
 from vitalwire_cloud.broker import EmbeddedBroker
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import MqttConfig
+from vitalwire_edge.link.connection import Connection
 from vitalwire_edge.link.link import Link, Presence
 from vitalwire_edge.spool.rows import SpoolCorruptError
 from vitalwire_edge.spool.spool import Spool
@@ -106,6 +107,37 @@ def gateway_on(tmp_path):
     yield make
     for gateway in made:
         gateway.close()
+
+
+def test_births_of_a_full_house_mind_what_the_broker_can_take(tmp_path, monkeypatch):
+    most = []
+    publish = Connection.publish
+
+    def counted(self, topic, payload, **options):
+        mid = publish(self, topic, payload, **options)
+        if options.get("qos", 1):
+            most.append(len(gateway.link._unacknowledged) + 1)
+        return mid
+
+    with mosquitto(tmp_path) as port:
+        cloud = CloudDouble(port)
+        gateway = Gateway(tmp_path, port, unacknowledged_max=3)
+        monkeypatch.setattr(Connection, "publish", counted)
+        names = [f"d{n}" for n in range(40)]
+        gateway.devices |= {name: gateway.birth() for name in names}
+        gateway.spool.put(wave(0))
+        born = lambda: sum(isinstance(each, DeviceBirth) for each in cloud.births)  # noqa: E731
+        wait_for(lambda: born() >= 40, what="every birth")
+        cloud.command(Command(command="rebirth", at_ns=1, expires_ns=2**62))
+        wait_for(lambda: born() >= 80, what="every birth again")
+        wait_for(lambda: gateway.link.unconfirmed == 0 and gateway.spool.state.rows == 0, what="the data")
+        assert max(most) <= 3
+        gateway.link.stop()
+        wait_for(
+            lambda: any(isinstance(d, GatewayDeath) and d.expected for d in cloud.deaths), what="goodbye"
+        )
+        gateway.spool.close()
+        cloud.close()
 
 
 @pytest.fixture
