@@ -79,8 +79,7 @@ class Link:
                 return
             self.queue.put_nowait(self.left.pop(0))
 
-    def acknowledge(self, what: Delivery | list[Delivery]) -> None:
-        batch = [what] if isinstance(what, Delivery) else what
+    def acknowledge(self, batch: list[Delivery]) -> None:
         self.acknowledged += [delivery.mid for delivery in batch]
         self.deliver_what_fits(len(batch))
 
