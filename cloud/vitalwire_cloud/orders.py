@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
 from vitalwire_cloud.registry.desk import Publish
 from vitalwire_edge.wire.messages import (
     Command,
@@ -42,6 +43,7 @@ _ORDER: Final = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("done_ns", sa.BigInteger),
 )
+FAMILY: Final = Family("orders", (made(_metadata),))
 
 _QUEUED: Final = 1024
 _TURN_S: Final = 0.5
@@ -74,7 +76,7 @@ class OrderBook:
         if is_sqlite:
             sa.event.listen(self._engine, "connect", _durable)
         with self._translated():
-            _metadata.create_all(self._engine)
+            migrate(self._engine, FAMILY)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -125,6 +127,8 @@ class OrderBook:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except NewerSchemaError as error:
+            raise OrderError(str(error)) from error
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise OrderError(f"orders {self._engine.url!r}: {reason}") from error

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from vitalwire_cloud.alerts.machine import Record, Transition
-from vitalwire_cloud.store.interface import StoreUnavailableError
+from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
+from vitalwire_cloud.store.interface import StoreError, StoreUnavailableError
 
 _metadata: Final = sa.MetaData()
 
@@ -41,6 +42,8 @@ _PROGRESS: Final = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
 )
 
+FAMILY: Final = Family("desk", (made(_metadata),))
+
 
 class DeskUnavailableError(StoreUnavailableError):
     """The desk's database cannot be used now; alarms wait in the store until it can."""
@@ -60,7 +63,7 @@ class AlarmLedger:
         self._decode = msgspec.msgpack.Decoder(Record).decode
         if not read_only:
             with self._translated():
-                _metadata.create_all(self._engine)
+                migrate(self._engine, FAMILY)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -72,6 +75,8 @@ class AlarmLedger:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except NewerSchemaError as error:
+            raise StoreError(str(error)) from error
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise DeskUnavailableError(f"alarm desk {self._engine.url!r}: {reason}") from error

@@ -44,25 +44,22 @@ class BeatSequence(nn.Module):
 
     def weights(self) -> SequenceWeights:
         """For the gateway's arithmetic, in single precision and without a check."""
-        unit = self.unit
-        arrays = {
-            "token": (self.token.weight, self.token.bias),
-            "from_input": (unit.weight_ih_l0, unit.bias_ih_l0),
-            "from_state": (unit.weight_hh_l0, unit.bias_hh_l0),
-            "hidden": (self.hidden.weight, self.hidden.bias),
-            "outcome": (self.outcome.weight, self.outcome.bias),
-        }
+        held = {name: value.detach().numpy() for name, value in self.named_parameters()}
         layers = {
-            name: layer(weight.detach().numpy(), bias.detach().numpy())
-            for name, (weight, bias) in arrays.items()
+            "token": layer(held["token.weight"], held["token.bias"]),
+            "from_input": layer(held["unit.weight_ih_l0"], held["unit.bias_ih_l0"]),
+            "from_state": layer(held["unit.weight_hh_l0"], held["unit.bias_hh_l0"]),
+            "hidden": layer(held["hidden.weight"], held["hidden.bias"]),
+            "outcome": layer(held["outcome.weight"], held["outcome.bias"]),
         }
         return SequenceWeights(**layers, check=[], check_nats=[])
 
 
 def surprise(said: Tensor, features: Tensor) -> Tensor:
     """Negative log density (n, t), without the constant, of features (n, t, FEATURES) under what was said."""
-    weight, mean, width = said.split((COMPONENTS, COMPONENTS * FEATURES, COMPONENTS * FEATURES), dim=-1)
-    width = width.unflatten(-1, (COMPONENTS, FEATURES)).clamp(MIN_LOG_WIDTH, MAX_LOG_WIDTH)
-    away = (features.unsqueeze(-2) - mean.unflatten(-1, (COMPONENTS, FEATURES))) * torch.exp(-width)
+    means = COMPONENTS * (1 + FEATURES)
+    weight, mean, width = said[..., :COMPONENTS], said[..., COMPONENTS:means], said[..., means:]
+    width = width.reshape(*width.shape[:-1], COMPONENTS, FEATURES).clamp(MIN_LOG_WIDTH, MAX_LOG_WIDTH)
+    away = (features.unsqueeze(-2) - mean.reshape(width.shape)) * torch.exp(-width)
     each = weight.log_softmax(dim=-1) - (0.5 * away.square() + width).sum(dim=-1)
     return -torch.logsumexp(each, dim=-1)

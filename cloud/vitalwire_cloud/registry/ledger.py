@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
 from vitalwire_edge.inference.artifact import Manifest, sha256
 from vitalwire_edge.process.durable import write_durably
 from vitalwire_edge.wire.models import ModelReport
@@ -56,6 +57,8 @@ _REPORT: Final = sa.Table(
     sa.Column("report", sa.LargeBinary, nullable=False),
     sa.UniqueConstraint("site", "gateway", "sha256", "state"),
 )
+
+FAMILY: Final = Family("registry", (made(_metadata),))
 
 Stage = Literal["first", "all", "halted", "replaced", "idle"]
 """`first`: offered to a few. `all`: offered to everybody. `halted`: to nobody. `replaced`: a higher version came.
@@ -126,7 +129,7 @@ class ModelLedger:
             sa.event.listen(self._engine, "connect", _durable)
         with self._translated():
             folder.mkdir(parents=True, exist_ok=True)
-            _metadata.create_all(self._engine)
+            migrate(self._engine, FAMILY)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -253,6 +256,8 @@ class ModelLedger:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except NewerSchemaError as error:
+            raise RegistryError(str(error)) from error
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise RegistryError(f"model registry {self._engine.url!r}: {reason}") from error

@@ -50,4 +50,5 @@ def _weights(label: NDArray[np.str_], person: NDArray[np.int64]) -> NDArray[np.f
         for each in np.unique(person[of]):
             own = of & (person == each)
             weight[own] *= min(1.0, PATIENTS_SHARE * count / int(own.sum()))
-    return weight / weight.mean()
+    alike: NDArray[np.float64] = weight / weight.mean()
+    return alike

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
 from vitalwire_cloud.store.influx.points import SeriesName
 from vitalwire_cloud.store.interface import Erasure, Quarantined, SeriesKey, StoreError, StoreUnavailableError
 from vitalwire_cloud.store.ranges import RangeSet
@@ -126,6 +127,8 @@ ERASURE: Final = sa.Table(
 )
 TALLY: Final = sa.Table("tally", _metadata, _text("name", primary=True), _number("value"))
 
+FAMILY: Final = Family("ledger", (made(_metadata),))
+
 
 class Ledger:
     """The ledger at an SQLAlchemy URL; its tables are made if absent. Thread-safe.
@@ -151,8 +154,9 @@ class Ledger:
         if self.lite:
             sa.event.listen(self._writer, "connect", _durable)
             sa.event.listen(self._writer, "begin", _begin_immediately)
+        with self._guarded():
+            migrate(self._writer, FAMILY)
         with self._guarded(), self._writer.begin() as connection:
-            _metadata.create_all(connection)
             self.add(connection, META, [{"key": "store_id", "value": secrets.token_hex(8)}])
             self.add(connection, META, [{"key": "format", "value": str(FORMAT_VERSION)}])
             found = connection.scalar(sa.select(META.c.value).where(META.c.key == "format"))
@@ -178,6 +182,8 @@ class Ledger:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
+        except NewerSchemaError as error:
+            raise StoreError(str(error)) from error
         except (sa.exc.IntegrityError, sa.exc.DataError, OverflowError) as error:
             raise StoreError(f"ledger {self._shown} cannot hold a message: {error}") from error
         except SQLAlchemyError as error:
