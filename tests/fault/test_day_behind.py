@@ -49,7 +49,9 @@ def test_a_day_of_backlog_is_stored_once_behind_alarms_and_live_data(tmp_path):
             )
         )
         assert held == {"ecg": BLOCKS - 1, "vitals": DAY_S // 60 - 1, "alarm": 23}
-        (alarms_ns,) = store.execute("SELECT max(stored_ns) FROM alarm").fetchone()
+        (alarms_ns,) = store.execute(
+            "SELECT max(stored_ns) FROM alarm JOIN series ON series.id = series WHERE device = 'night-1'"
+        ).fetchone()
         (behind_alarms,) = store.execute(_LATER, (alarms_ns,)).fetchone()
         (live_ns,) = store.execute(
             "SELECT min(stored_ns) FROM wave JOIN channel ON channel.id = channel WHERE device = 'chest-1'"
