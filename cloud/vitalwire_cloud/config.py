@@ -95,6 +95,12 @@ class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     escalate_after_s: Seconds = 120.0
 
 
+class PatientsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who wears what. `url` is any SQLAlchemy URL of SQLite or PostgreSQL; by default an SQLite file in `data_dir`."""
+
+    url: str | None = None
+
+
 class WebConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The page and its API. `token_file` holds the bearer token; it is needed beyond this machine."""
 
@@ -119,6 +125,7 @@ class CloudConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     store: StoreConfig = StoreConfig()
     retention: RetentionConfig = RetentionConfig()
     alerts: AlertsConfig = AlertsConfig()
+    patients: PatientsConfig = PatientsConfig()
     web: WebConfig = WebConfig()
     models: ModelsConfig = ModelsConfig()
 

@@ -1,7 +1,8 @@
 """`vitalwire cloud export|erase|retention`: what leaves a store, and what is deleted from it."""
 
 import time
-from datetime import datetime
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,7 +12,10 @@ import typer
 from vitalwire_cloud import retention
 from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail
+from vitalwire_cloud.config import CloudConfig
 from vitalwire_cloud.handing_out import hand_out
+from vitalwire_cloud.metadata.register import RegisterError, open_register
+from vitalwire_cloud.moments import moment_ns
 from vitalwire_cloud.orders import OrderError, new_patient
 from vitalwire_cloud.store.interface import Store, StoreError
 from vitalwire_cloud.store.opening import open_reader, open_store
@@ -20,7 +24,11 @@ from vitalwire_edge.process.config import ConfigError
 _GATEWAY_KEEPS_NS: Final = 72 * 3600 * 1_000_000_000
 """How old what a gateway knows of a patient may be: as old as its spool lets anything be, by default."""
 
-_Device = Annotated[str, typer.Option("--device", help="Whose data.")]
+_Device = Annotated[str | None, typer.Option("--device", help="Whose data: all that a device sent.")]
+_Patient = Annotated[
+    str | None,
+    typer.Option("--patient", help="Whose data: what devices sent while they were this patient's."),
+]
 _From = Annotated[str, typer.Option("--from", help="First moment, with its zone.", metavar="TIME")]
 _To = Annotated[str, typer.Option("--to", help="First moment that is not meant any more.", metavar="TIME")]
 
@@ -30,7 +38,9 @@ def mount(app: typer.Typer) -> None:
     app.command(
         "export",
         epilog="Example: vitalwire cloud export --data-dir ./data --device w-1"
-        " --from 2026-11-22T08:00:00Z --to 2026-11-22T09:00:00Z --out ./w-1",
+        " --from 2026-11-22T08:00:00Z --to 2026-11-22T09:00:00Z --out ./w-1\n\n"
+        "Example: vitalwire cloud export --data-dir ./data --patient p-7k3qm9xw"
+        " --from 2026-11-22T08:00:00Z --to 2026-11-22T09:00:00Z --out ./patient",
     )(export)
     app.command(
         "erase",
@@ -45,7 +55,8 @@ def mount(app: typer.Typer) -> None:
 
 def export(
     *,
-    device: _Device,
+    device: _Device = None,
+    patient: _Patient = None,
     start: _From,
     end: _To,
     out: Annotated[Path, typer.Option(help="Folder to write, empty or new.", metavar="DIR")],
@@ -53,24 +64,32 @@ def export(
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Write everything of a device in a span of time into files (WFDB, CSV, JSON lines) with a manifest."""
-    start_ns, end_ns = _span(start, end)
+    """Write everything of a device, or of a patient, in a span of time into files (WFDB, CSV, JSON lines).
+
+    A manifest.json names the files; those of a patient lie in a folder for each interval in which a device was worn.
+    """
     service = chosen(config, settings, data_dir)
+    spans = _spans(service, device, patient, *_span(start, end))
     try:
         reader = open_reader(service)
         try:
-            manifest = hand_out(reader, device, start_ns, end_ns, out)
+            for number, (name, start_ns, end_ns) in enumerate(spans, 1):
+                folder = out if patient is None else out / f"{number:02}-{name}"
+                manifest = hand_out(reader, name, start_ns, end_ns, folder)
+                rows = sum(file.rows for file in manifest.files)
+                typer.echo(
+                    f"{len(manifest.files)} files, {rows} samples and lines in {folder}; manifest.json names them"
+                )
         finally:
             reader.close()
     except StoreError as error:
         fail(error)
-    rows = sum(file.rows for file in manifest.files)
-    typer.echo(f"{len(manifest.files)} files, {rows} samples and lines in {out}; manifest.json names them")
 
 
 def erase(
     *,
-    device: _Device,
+    device: _Device = None,
+    patient: _Patient = None,
     start: _From,
     end: _To,
     by: Annotated[str, typer.Option(help="Who asks for it; kept in the record.", metavar="NAME")],
@@ -80,34 +99,37 @@ def erase(
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """Delete everything of a device in a span of time for good: samples, numbers, beats, scores, alarms.
+    """Delete everything of a device, or of a patient, in a span of time for good.
 
-    Where the span reaches into the last three days, the device's gateway forgets the patient's baseline, too.
-    The embedded store takes one process: stop the service first. A record of who, why and how much stays.
+    Samples, numbers, beats, scores, alarms. Where the span reaches into the last three days, the device's gateway
+    forgets the patient's baseline, too. The embedded store takes one process: stop the service first. A record of who,
+    why and how much stays.
     """
-    start_ns, end_ns = _span(start, end)
+    span = _span(start, end)
     if not yes:
+        whose = device or patient
         typer.echo(
-            f"vitalwire cloud: this deletes data of {device} for good: say --yes, nothing was done", err=True
+            f"vitalwire cloud: this deletes data of {whose} for good: say --yes, nothing was done", err=True
         )
         raise typer.Exit(2)
     service = chosen(config, settings, data_dir)
+    spans = _spans(service, device, patient, *span)
+    said: Counter[str] = Counter()
     try:
-        store = open_store(service)
+        store, desk = open_store(service), None
         try:
-            erasure = store.erase(device, start_ns, end_ns, by=by, reason=reason)
-            told = _tell_gateways(store, service.data, device, end_ns)
             desk = AlarmLedger(service.desk_url)
-            try:
+            for name, start_ns, end_ns in spans:
+                said.update(store.erase(name, start_ns, end_ns, by=by, reason=reason).removed)
+                said["gateways_told"] += _tell_gateways(store, service.data, name, end_ns)
                 with desk.transaction() as connection:
-                    at_desk = desk.forget(connection, device, start_ns, end_ns)
-            finally:
-                desk.close()
+                    said["alarms_at_desk"] += desk.forget(connection, name, start_ns, end_ns)
         finally:
             store.close()
+            if desk is not None:
+                desk.close()
     except (StoreError, OrderError) as error:
         fail(error)
-    said = {**erasure.removed, "alarms_at_desk": at_desk, "gateways_told": told}
     typer.echo(msgspec.json.encode(said).decode())
 
 
@@ -138,18 +160,35 @@ def _tell_gateways(store: Store, data_dir: Path, device: str, end_ns: int) -> in
     return len(places)
 
 
+def _spans(
+    service: CloudConfig, device: str | None, patient: str | None, start_ns: int, end_ns: int
+) -> list[tuple[str, int, int]]:
+    """Device, first moment and end of each stretch that is meant."""
+    if (device is None) == (patient is None):
+        raise ConfigError("give --device or --patient, one of them")
+    if device is not None:
+        return [(device, start_ns, end_ns)]
+    try:
+        with closing(open_register(service.data, service.patients.url)) as register:
+            worn = register.assignments(patient=patient)
+    except RegisterError as error:
+        fail(error)
+    spans = [
+        (
+            each.device,
+            max(start_ns, each.start_ns),
+            end_ns if each.end_ns is None else min(end_ns, each.end_ns),
+        )
+        for each in worn
+        if each.meets(start_ns, end_ns)
+    ]
+    if not spans:
+        fail(RegisterError(f"{patient} wore no device in that time"))
+    return spans
+
+
 def _span(start: str, end: str) -> tuple[int, int]:
-    first, last = _moment("--from", start), _moment("--to", end)
+    first, last = moment_ns("--from", start), moment_ns("--to", end)
     if first >= last:
         raise ConfigError(f"--from {start} is not before --to {end}")
     return first, last
-
-
-def _moment(option: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text!r}: write it as 2026-11-22T08:00:00Z") from error
-    if moment.tzinfo is None:
-        raise ConfigError(f"{option} {text!r} names no zone: write Z, or e.g. +01:00, behind it")
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000

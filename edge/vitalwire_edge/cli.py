@@ -57,6 +57,7 @@ def main() -> None:
             "broker": "cloud",
             "gateway": "edge",
             "model": "cloud",
+            "patient": "cloud",
             "release": "cloud",
             "demo": "sim",
             "data": "sim",

@@ -1,4 +1,4 @@
-"""What the store holds, as patients to learn from: a device is a patient, known by its name alone.
+"""What the store holds, as patients to learn from: who wore the devices, or the devices where nobody was assigned.
 
 The stored waveform goes through the gateway's own chain and features, so a beat looks here as it did beside the bed.
 Nobody labelled it. A beat is taken for normal when nothing speaks against it:
@@ -16,6 +16,7 @@ A patient whose beats mostly fail is left out, for then the reference beat itsel
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 
 from vitalwire_cloud.alerts.ledger import AlarmLedger
 from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
-from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreReading
+from vitalwire_cloud.metadata.register import Assignment, RegisterError, open_register
+from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreError, StoreReading
 from vitalwire_cloud.store.opening import open_reader
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_edge.inference import features
@@ -54,6 +56,7 @@ MARGIN_NS: Final = 3_000_000_000
 _MARKED_NS: Final = 60_000_000
 """How far a stored beat may stand from the one found here: a strip keeps time to 40 ms (`segments.DRIFT_NS`)."""
 _DESK_FILE: Final = "desk.sqlite"
+_PATIENTS_FILE: Final = "patients.sqlite"
 _STRIP_NS: Final = 600 * 1_000_000_000
 _ALARMS: Final = 1000
 
@@ -93,7 +96,13 @@ def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
     config = layers.load(CloudConfig, env_prefix=ENV_PREFIX, flags={"data_dir": str(folder)})
     reader = open_reader(config)
     try:
-        return load_store(reader, until_ns=time.time_ns(), hours=hours, rejected=_rejected(config))
+        return load_store(
+            reader,
+            until_ns=time.time_ns(),
+            hours=hours,
+            rejected=_rejected(config),
+            assignments=_assignments(config),
+        )
     finally:
         reader.close()
 
@@ -111,30 +120,82 @@ def _rejected(config: CloudConfig) -> frozenset[str]:
     return frozenset(a.alarm_id for a in alarms if a.label is not None and a.label.verdict == "rejected")
 
 
-def load_store(
-    store: StoreReading, *, until_ns: int, hours: float = 24.0, rejected: Collection[str] = ()
-) -> list[Patient]:
-    """The devices of a store with enough normal beats, from the last `hours` of each before `until_ns`.
+def _assignments(config: CloudConfig) -> list[Assignment]:
+    """Who wore what; empty where nobody was ever admitted."""
+    if config.patients.url is None and not (config.data / _PATIENTS_FILE).is_file():
+        return []
+    try:
+        with closing(open_register(config.data, config.patients.url)) as register:
+            return register.assignments()
+    except RegisterError as error:
+        raise StoreError(str(error)) from error
 
-    `rejected` are the ids of model alerts that staff called false. Beats that were not chosen carry the label Q.
-    Raises `StoreError`.
+
+def load_store(
+    store: StoreReading,
+    *,
+    until_ns: int,
+    hours: float = 24.0,
+    rejected: Collection[str] = (),
+    assignments: Sequence[Assignment] = (),
+) -> list[Patient]:
+    """The patients of a store with enough normal beats, from the last `hours` before `until_ns`.
+
+    Where there are `assignments`, a patient is who wore the devices, and what nobody's device sent is left out; where
+    there are none, a device is a patient. `rejected` are the ids of model alerts that staff called false. Beats that
+    were not chosen carry the label Q. Raises `StoreError`.
     """
     episodes = list(_episodes(store))
     found = []
     for record in store.devices():
-        heard = _hear(store, record, until_ns - int(hours * 3600e9), until_ns)
-        if heard is None:
-            continue
         mine = [each for each in episodes if each.device == record.device]
-        marked = _marked(store, record.device, heard.at_ns)
-        clear = _clear(heard, mine, frozenset(rejected))
-        normal = clear & ((marked & _ordinary(heard)) | _called_false(heard, mine, frozenset(rejected)))
-        if normal.sum() < max(MIN_BEATS, MIN_SHARE * clear.sum()):
-            _log.info("device left out", device=record.device, beats=marked.size, normal=int(normal.sum()))
-            continue
-        found.append(_patient(record.device, heard, normal))
-        _log.info("device prepared", device=record.device, beats=normal.size, normal=int(normal.sum()))
+        spans = _spans(record.device, assignments, until_ns - int(hours * 3600e9), until_ns)
+        for number, (person, from_ns, to_ns) in enumerate(spans, 1):
+            name = record.device if len(spans) == 1 else f"{record.device}.{number}"
+            patient = _prepared(store, record, name, person, (from_ns, to_ns), mine, frozenset(rejected))
+            if patient is not None:
+                found.append(patient)
     return found
+
+
+def _spans(
+    device: str, assignments: Sequence[Assignment], from_ns: int, until_ns: int
+) -> list[tuple[str, int, int]]:
+    """Whose the device was, and from when until when."""
+    if not assignments:
+        return [(device, from_ns, until_ns)]
+    return [
+        (
+            each.patient,
+            max(from_ns, each.start_ns),
+            until_ns if each.end_ns is None else min(until_ns, each.end_ns),
+        )
+        for each in assignments
+        if each.device == device and each.meets(from_ns, until_ns)
+    ]
+
+
+def _prepared(
+    store: StoreReading,
+    record: DeviceRecord,
+    name: str,
+    person: str,
+    span: tuple[int, int],
+    mine: Sequence[_Episode],
+    rejected: frozenset[str],
+) -> Patient | None:
+    """A stretch of a device's data, if enough of it can be learned from. `name` never tells the person's."""
+    heard = _hear(store, record, *span)
+    if heard is None:
+        return None
+    marked = _marked(store, record.device, heard.at_ns)
+    clear = _clear(heard, mine, rejected)
+    normal = clear & ((marked & _ordinary(heard)) | _called_false(heard, mine, rejected))
+    if normal.sum() < max(MIN_BEATS, MIN_SHARE * clear.sum()):
+        _log.info("device left out", device=record.device, beats=marked.size, normal=int(normal.sum()))
+        return None
+    _log.info("device prepared", device=record.device, beats=normal.size, normal=int(normal.sum()))
+    return _patient(name, person, heard, normal)
 
 
 def _episodes(store: StoreReading) -> Iterator[_Episode]:
@@ -271,10 +332,10 @@ def _ordinary(heard: _Heard) -> NDArray[np.bool_]:
     return ordinary
 
 
-def _patient(device: str, heard: _Heard, normal: NDArray[np.bool_]) -> Patient:
+def _patient(name: str, person: str, heard: _Heard, normal: NDArray[np.bool_]) -> Patient:
     return Patient(
-        record=device,
-        patient=device,
+        record=name,
+        patient=person,
         digest=heard.digest,
         fs_hz=heard.fs_hz,
         sample=np.array([each.sample for each in heard.inputs], dtype=np.int64),

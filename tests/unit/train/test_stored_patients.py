@@ -5,6 +5,7 @@ import pytest
 from ward import FS_HZ, SECOND_NS, Ward
 
 from vitalwire_cloud.config import CloudConfig
+from vitalwire_cloud.metadata.register import Assignment
 from vitalwire_cloud.train import stored
 from vitalwire_cloud.train.stored import MARGIN_NS, load_store
 from vitalwire_edge.inference import features
@@ -83,6 +84,20 @@ def test_only_the_last_hours_are_read(ward):
     whole = next(p for p in load_store(ward.store, until_ns=END_NS) if p.patient == "w-2")
     assert calm.sample.size < 0.6 * whole.sample.size
     assert calm.digest != whole.digest
+
+
+def test_a_patient_is_who_wore_the_devices_and_nobodys_data_is_left_out(ward):
+    middle = START_NS + 75 * SECOND_NS
+    worn = [
+        Assignment(device="w-2", patient="p-a", start_ns=START_NS, end_ns=middle),
+        Assignment(device="w-2", patient="p-b", start_ns=middle, end_ns=None),
+    ]
+    first, second = load_store(ward.store, until_ns=END_NS, assignments=worn)
+    assert (first.patient, second.patient) == ("p-a", "p-b")
+    # Names of records stand on model cards, which travel: they are the device's.
+    assert (first.record, second.record) == ("w-2.1", "w-2.2")
+    whole = next(p for p in load_store(ward.store, until_ns=END_NS) if p.patient == "w-2")
+    assert 0.8 * whole.sample.size < first.sample.size + second.sample.size < whole.sample.size
 
 
 def test_alarm_episodes_are_left_out_unless_staff_rejected_a_model_alert(ward):
