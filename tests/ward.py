@@ -26,6 +26,8 @@ from vitalwire_cloud.live import (
     VitalsEvent,
     WaveEvent,
 )
+from vitalwire_cloud.metadata.register import PatientRegister
+from vitalwire_cloud.orders import OrderBook
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Item, StoredBeat, VitalPoint
 from vitalwire_cloud.waveform import DemandDesk
@@ -262,6 +264,8 @@ class Ward:
         self._messages: dict[str, AlarmMessage] = {}
         self.about = About()
         self.demands: DemandDesk | None = None
+        self.patients: PatientRegister | None = None
+        self.orders: OrderBook | None = None
         self.beds: dict[str, Bed] = {}
         self.start_ns = 0
 
@@ -283,6 +287,8 @@ class Ward:
             hub=self.hub,
             info=self.about,
             demands=self.demands,
+            patients=self.patients,
+            orders=self.orders,
             token=token,
         )
 

@@ -21,6 +21,7 @@ from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.ingest.tap import LinksOnly, LiveTap
 from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.metadata.register import PatientRegister, RegisterError, open_register
 from vitalwire_cloud.orders import OrderBook, OrderDesk, OrderError, open_orders
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.desk import ModelDesk
@@ -64,6 +65,7 @@ class Running:
     models: ModelLedger
     releases: ModelLedger
     orders: OrderBook
+    patients: PatientRegister
     demands: DemandDesk
     tap: LiveTap | None
 
@@ -134,6 +136,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
                         desks.models.ledger,
                         desks.software.ledger,
                         desks.orders.book,
+                        desks.patients,
                         desks.demands,
                         tap,
                     )
@@ -166,6 +169,7 @@ class _AtWork:
     models: ModelDesk
     software: ModelDesk
     orders: OrderDesk
+    patients: PatientRegister
     demands: DemandDesk
 
     @property
@@ -185,15 +189,17 @@ def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_At
             _know_shipped(ledger)
             releases = stack.enter_context(closing(open_releases(config.data)))
             orders = stack.enter_context(closing(open_orders(config.data)))
+            patients = stack.enter_context(closing(open_register(config.data, config.patients.url)))
             demands = stack.enter_context(closing(DemandDesk(config.data, link.publish, keys.get)))
         except KeyFileError as error:
             raise ConfigError(str(error)) from error
-        except (RegistryError, OrderError, DemandError) as error:
+        except (RegistryError, OrderError, RegisterError, DemandError) as error:
             raise ServiceError(str(error)) from error
         desks = _AtWork(
             ModelDesk(ledger, link.publish, keys.get, config=rollout, signer=signer),
             ModelDesk(releases, link.publish, keys.get, config=rollout, kind="software"),
             OrderDesk(orders, link.publish, keys.get),
+            patients,
             demands,
         )
         for desk in (desks.models, desks.software, desks.orders):
@@ -227,6 +233,7 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
                     models=running.models,
                     releases=running.releases,
                     orders=running.orders,
+                    patients=running.patients,
                     demands=running.demands,
                     token=token,
                     max_future_s=config.ingest.max_future_s,

@@ -11,10 +11,12 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.types import Guard
 
 from vitalwire_cloud.alerts.alarm import Alarm
+from vitalwire_cloud.metadata.register import PatientRegister
 from vitalwire_cloud.orders import Order
 from vitalwire_cloud.store.interface import DeviceRecord, Store
 from vitalwire_cloud.web.access import same_origin_guard
 from vitalwire_cloud.web.links import LinkBoard
+from vitalwire_cloud.web.patients_api import patient_routes
 from vitalwire_cloud.web.ports import Desk, Info, Models, Orders
 from vitalwire_cloud.web.problems import ProblemError
 from vitalwire_cloud.web.quarantine_api import quarantine_routes
@@ -93,6 +95,7 @@ def api_router(
     models: Models | None,
     releases: Models | None,
     orders: Orders | None,
+    patients: PatientRegister | None,
     guards: list[Guard],
     token_required: bool,
     demands: Demands | None,
@@ -169,6 +172,7 @@ def api_router(
             *_order_routes(orders),
             *quarantine_routes(store, max_future_s),
             *waveform_routes(demands, known),
+            *patient_routes(patients, orders, known),
         ],
         guards=guards,
         tags=["v1"],

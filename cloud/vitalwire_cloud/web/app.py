@@ -16,6 +16,7 @@ from litestar.types import Guard, Message, Scope
 
 from vitalwire_cloud.config import IngestConfig
 from vitalwire_cloud.live import LiveHub
+from vitalwire_cloud.metadata.register import PatientRegister
 from vitalwire_cloud.store.interface import Store, StoreError
 from vitalwire_cloud.web.access import bearer_guard, loopback_name_guard, same_origin_guard
 from vitalwire_cloud.web.api import api_router
@@ -58,6 +59,7 @@ def create_app(
     models: Models | None = None,
     releases: Models | None = None,
     orders: Orders | None = None,
+    patients: PatientRegister | None = None,
     demands: Demands | None = None,
     token: str | None = None,
     max_future_s: float = IngestConfig().max_future_s,
@@ -88,6 +90,7 @@ def create_app(
                 models=models,
                 releases=releases,
                 orders=orders,
+                patients=patients,
                 guards=protect,
                 token_required=token is not None,
                 demands=demands,

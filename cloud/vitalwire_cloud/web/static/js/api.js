@@ -52,6 +52,18 @@ export const label = (id, verdict, by) =>
     body: JSON.stringify({ verdict, by }),
   });
 
+/** Patients as pseudonyms, and who wears or wore what. */
+export const wearers = () => ask('/api/v1/patients');
+
+const post = (path, body) =>
+  ask(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+
+/** A new patient. */
+export const admit = (by) => post('/api/v1/patients', { by });
+
+/** From now on a device is a patient's, or nobody's (null). */
+export const hand = (device, patient, by) => post(`/api/v1/devices/${encodeURIComponent(device)}/wearer`, { by, patient });
+
 /** Who asked for whose waveform, newest first. */
 export const demands = () => ask('/api/v1/waveform-demands');
 

@@ -4,6 +4,7 @@ import { ApiError, strip } from './api.js';
 import { card } from './alarm_list.js';
 import { byId, el, mark, text } from './dom.js';
 import { Demand } from './demand.js';
+import { Wearer } from './wearer.js';
 import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { drawGrid, paper, zeroLine } from './paper.js';
@@ -31,6 +32,7 @@ export class Detail {
     this.overview = new Overview(patient);
     this.ecgTrends = new EcgTrends();
     this.demand = new Demand(patient);
+    this.wearer = new Wearer(patient.name);
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -47,6 +49,7 @@ export class Detail {
         el('button', { type: 'button', class: 'tool', onclick: back }, '\u2190 All patients'),
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
+      this.wearer.node,
       this.demand.node,
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
@@ -61,6 +64,7 @@ export class Detail {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
     this.demand.tick(now, this.patient.heardWave);
+    this.wearer.tick();
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');
