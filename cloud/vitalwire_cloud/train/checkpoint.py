@@ -46,7 +46,7 @@ class Checkpoint:
         """Epochs done and the last one's loss. Raises `TrainingDataError`."""
         if self._path is None or not self._path.is_file():
             return 0, float("nan")
-        kept = torch.load(self._path, weights_only=True)
+        kept = torch.load(self._path, weights_only=True, map_location="cpu")
         if kept["data"] != self._data or kept["seed"] != self._seed:
             raise TrainingDataError(
                 f"{self._path} belongs to other data, another seed or another parent: give another folder"

@@ -3,7 +3,7 @@
 import datetime as dt
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -56,6 +56,10 @@ def beat(
     records: Annotated[
         str, typer.Option("--records", help="Only these of --data, separated by commas.")
     ] = "",
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        typer.Option("--device", help="Where to train; only the CPU gives the same model for the same seed."),
+    ] = "cpu",
     parent: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +75,8 @@ def beat(
         raise typer.BadParameter("give --data, --store or both")
     if epochs is None and seconds is None:
         epochs = 12
+    if device == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("PyTorch finds no CUDA here: leave --device out")
     began = time.monotonic()
     torch.set_num_threads(1)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -93,6 +99,7 @@ def beat(
                     task, completed=done, description=f"{name}: epoch {done}, loss {lost:.3f}"
                 ),
                 parent=begun,
+                device=device,
             )
         exporting.save(out, model.network, model.sequence, model.parameters, representative(patients, seed))
     except (NoRecordError, TrainingDataError, FittedModelError, StoreError, OSError) as error:

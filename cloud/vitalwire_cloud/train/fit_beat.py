@@ -121,11 +121,13 @@ def fit(
     folder: Path | None = None,
     progress: Progress | None = None,
     parent: Parent | None = None,
+    device: str = "cpu",
 ) -> BeatModel:
     """Train on the normal beats of patients until `epochs` or `seconds` are over.
 
     With `folder` checkpoints are left there after every epoch, and those that are there are resumed. With `parent` the
-    weights go on from it; view constants and threshold are fitted anew to these patients.
+    weights go on from it; view constants and threshold are fitted anew to these patients. `device` is PyTorch's name
+    for where to train; the same seed gives the same model on the CPU only.
 
     Raises:
         TrainingDataError: too few normal beats, no limit given, a checkpoint of other data, or a parent that was
@@ -156,7 +158,7 @@ def fit(
         (None, None) if seconds is None else ((1 - SEQUENCE_SHARE) * seconds, SEQUENCE_SHARE * seconds)
     )
     network, done, last = _train(
-        data, seed, Limit(epochs, vae_s), folder, _named("autoencoder", progress), parent
+        data, seed, Limit(epochs, vae_s), folder, _named("autoencoder", progress), parent, device
     )
     sequence = fit_sequence(
         [Course(scoring.tokens(patient.context), patient.normal) for patient, _ in shares],
@@ -165,6 +167,7 @@ def fit(
         folder=folder,
         progress=_named("sequence", progress),
         parent=None if parent is None else parent.sequence,
+        device=device,
     )
     some = np.concatenate([scoring.tokens(p.context[np.sort(k)[:CHECKED_BEATS]]) for p, k in shares])
     parameters = msgspec.structs.replace(
@@ -232,11 +235,13 @@ def _train(
     folder: Path | None,
     progress: Callable[[int, float], None] | None,
     parent: Parent | None,
+    device: str,
 ) -> tuple[BeatVae, int, float]:
     torch.manual_seed(seed)
     network = BeatVae()
     if parent is not None:
         network.load_state_dict(parent.network.state_dict())
+    network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4)
     begun_from = b"" if parent is None else parent.digest()
     print_of_data = hashlib.sha256(b"".join(x.numpy().tobytes() for x in data) + begun_from).hexdigest()
@@ -244,6 +249,7 @@ def _train(
     epoch, last = checkpoint.resume()
     began = time.monotonic()
     count = data[0].shape[0]
+    data = tuple(each.to(device) for each in data)
     while not limit.over(epoch, began):
         torch.manual_seed(seed * 100_003 + epoch)
         beta = min(1.0, 0.1 + epoch / 10) if parent is None else 1.0
@@ -260,7 +266,7 @@ def _train(
         checkpoint.leave(epoch, last)
         if progress is not None:
             progress(epoch, last)
-    network.eval()
+    network.cpu().eval()
     return network, epoch, last
 
 

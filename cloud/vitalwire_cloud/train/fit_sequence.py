@@ -50,17 +50,19 @@ def fit_sequence(
     folder: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
     parent: BeatSequence | None = None,
+    device: str = "cpu",
 ) -> BeatSequence:
     """Train until the limit; with `folder`, from the checkpoint there. Raises `TrainingDataError`."""
     torch.manual_seed(seed)
     network = BeatSequence()
     if parent is not None:
         network.load_state_dict(parent.state_dict())
-    first = _FIRST_RATE if parent is None else _CHILD_RATE
-    optimiser = torch.optim.AdamW(network.parameters(), lr=first, weight_decay=_DECAY)
     digest = hashlib.sha256(b"".join(each.tokens.tobytes() + each.normal.tobytes() for each in courses))
     for value in network.state_dict().values():
         digest.update(value.numpy().tobytes())
+    network.to(device)
+    first = _FIRST_RATE if parent is None else _CHILD_RATE
+    optimiser = torch.optim.AdamW(network.parameters(), lr=first, weight_decay=_DECAY)
     checkpoint = Checkpoint(folder, CHECKPOINT, network, optimiser, data=digest.hexdigest(), seed=seed)
     epoch, last = checkpoint.resume()
     steps = ceil(PASSES * sum(len(each.normal) for each in courses) / (BATCH * STRETCH))
@@ -73,7 +75,7 @@ def fit_sequence(
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = _rate(epoch + step / steps, first)
-            tokens, wanted = _stretches(courses, rng)
+            tokens, wanted = (each.to(device) for each in _stretches(courses, rng))
             optimiser.zero_grad()
             nats = surprise(network(tokens), tokens[..., FEATURES:])
             value = (nats * wanted).sum() / wanted.sum().clamp(min=1)
@@ -85,7 +87,7 @@ def fit_sequence(
         checkpoint.leave(epoch, last)
         if progress is not None:
             progress(epoch, last)
-    network.eval()
+    network.cpu().eval()
     return network
 
 

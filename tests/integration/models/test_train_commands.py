@@ -129,10 +129,15 @@ def test_a_parent_that_is_none_is_wrong_use(data, tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [((), "give --data"), (("--data", "."), "no annotated record")],
+    [
+        ((), "give --data"),
+        (("--data", "."), "no annotated record"),
+        (("--data", ".", "--device", "cuda"), "no CUDA here"),
+    ],
 )
 def test_training_on_nothing_is_wrong_use(arguments, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     done = train(*arguments, "--out", tmp_path / "run")
     assert done.exit_code == 2
     assert said in done.output
