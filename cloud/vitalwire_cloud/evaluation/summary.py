@@ -21,6 +21,10 @@ COMMANDS: Final[dict[str, str]] = {
 }
 """What `vitalwire evaluate` is asked, by protocol."""
 
+_PART: Final = " alone"
+"""How a part of our own score is called, which is no peer."""
+_LARGE: Final = 10_000
+
 HEADS: Final = (
     "protocol",
     "figure",
@@ -60,7 +64,7 @@ def rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
         seeds = {each.seed for each in runs}
         if len(seeds) != len(runs):
             raise SummaryError(f"{protocol}: two runs have one seed; give each seed once")
-        if {tuple(each.records) for each in runs} != {tuple(runs[0].records)}:
+        if {frozenset(each.records) for each in runs} != {frozenset(runs[0].records)}:
             raise SummaryError(f"{protocol}: the runs judged different records; give runs over the same ones")
         for name in runs[0].bar or runs[0].metrics:
             ours = [each.metrics[name] for each in runs if name in each.metrics]
@@ -71,27 +75,33 @@ def rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
 
 def _row(protocol: str, name: str, ours: Sequence[float], runs: Sequence[Report]) -> tuple[str, ...]:
     mean = sum(ours) / len(ours)
-    told = f"{mean:.4g}"
+    told = _shown(mean)
     bar = runs[0].bar.get(name)
     if bar is not None and reaches(name, mean, bar):
         told = f"**{told}**"
     if len(ours) > 1:
-        told += f" ({min(ours):.4g} to {max(ours):.4g})"
+        told += f" ({_shown(min(ours))} to {_shown(max(ours))})"
     command = COMMANDS.get(protocol, protocol)
-    return (protocol, name, told, _best_peer(name, runs), "" if bar is None else f"{bar:.6g}", f"`{command}`")
+    return (protocol, name, told, _best_peer(name, runs), "" if bar is None else _shown(bar), f"`{command}`")
 
 
 def _best_peer(name: str, runs: Sequence[Report]) -> str:
     """The peer with the best mean over the runs that have it in each."""
     means = {}
     for peer in runs[0].peers:
+        if peer.endswith(_PART):
+            continue
         values = [each.peers[peer][name] for each in runs if name in each.peers.get(peer, {})]
         if len(values) == len(runs):
             means[peer] = sum(values) / len(values)
     if not means:
         return ""
     best = (min if name in AT_MOST else max)(means, key=lambda peer: means[peer])
-    return f"{means[best]:.4g} ({best})"
+    return f"{_shown(means[best])} ({best})"
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.4g}"
 
 
 def _place(protocol: str) -> int:
