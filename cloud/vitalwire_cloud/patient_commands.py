@@ -50,7 +50,8 @@ def admit(
 
 @app.command(
     epilog="Example: vitalwire patient assign chest-1 p-7k3qm9xw --by 'Dr. A' --data-dir ./data\n\n"
-    "Example: vitalwire patient assign chest-1 p-7k3qm9xw --at 2026-11-22T08:00:00Z --by 'Dr. A'"
+    "Example: vitalwire patient assign chest-1 p-7k3qm9xw --at 2026-11-22T08:00:00Z "
+    "--until 2026-11-22T09:00:00Z --by 'Dr. A'"
 )
 def assign(
     device: _Device,
@@ -58,16 +59,24 @@ def assign(
     *,
     by: _By,
     at: _At = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="It is over: only the time from --at until then.", metavar="TIME"),
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     settings: Settings = None,
 ) -> None:
-    """The device is this patient's from now on, or from an earlier moment on that nobody's was before."""
+    """The device is this patient's from now on, or from an earlier moment on; or was for a time nobody had it."""
     service = chosen(config, settings, data_dir)
     now_ns, at_ns = _times(at)
+    end_ns = None if until is None else moment_ns("--until", until)
     with _register(service) as register:
-        _done(lambda: register.assign(device, patient, start_ns=at_ns, author=by, now_ns=now_ns))
-    _begin_anew(service, device)
+        _done(
+            lambda: register.assign(device, patient, start_ns=at_ns, end_ns=end_ns, author=by, now_ns=now_ns)
+        )
+    if end_ns is None:
+        _begin_anew(service, device)
 
 
 @app.command(epilog="Example: vitalwire patient transfer chest-1 p-2b8hn4cz --by 'Dr. A' --data-dir ./data")
@@ -192,6 +201,7 @@ def _begin_anew(service: CloudConfig, device: str) -> None:
             new_patient(service.data, site, gateway, device)
             typer.echo(f"{site}/{gateway} is told to begin anew with {device}")
     except (StoreError, OrderError) as error:
+        typer.echo(f"kept, but no gateway was told: say `vitalwire cloud new-patient` for {device}", err=True)
         fail(error)
     if not places:
         typer.echo(f"{device} has sent nothing yet: no gateway has anything to forget")

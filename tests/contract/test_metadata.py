@@ -161,6 +161,16 @@ def test_intervals_of_one_device_never_overlap(register):
     with pytest.raises(RegisterError, match="or later"):
         assign(register, "chest-1", two, NOW + HOUR)
     assign(register, "chest-1", two, NOW + 2 * HOUR)
+    # What nobody had for an hour can be put right afterwards, and no more than that.
+    register.standby("chest-1", at_ns=NOW + 3 * HOUR, author="Dr. A", now_ns=NOW + 3 * HOUR)
+    assign(register, "chest-1", two, NOW + 4 * HOUR)
+    gap = {"start_ns": NOW + 3 * HOUR, "author": "Dr. A", "now_ns": NOW + 10 * HOUR}
+    with pytest.raises(RegisterError, match="transfer it"):
+        register.assign("chest-1", one, end_ns=NOW + 5 * HOUR, **gap)
+    with pytest.raises(RegisterError, match="before it ends"):
+        register.assign("chest-1", one, end_ns=NOW + 2 * HOUR, **gap)
+    register.assign("chest-1", one, end_ns=NOW + 4 * HOUR, **gap)
+    assert register.patient_of("chest-1", NOW + 3 * HOUR) == one
     # A patient may wear several.
     assign(register, "wrist-1", two)
     assert {each.device for each in register.assignments(patient=two)} == {"chest-1", "wrist-1"}

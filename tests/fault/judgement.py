@@ -92,10 +92,10 @@ def _whole(store: sqlite3.Connection, expected: set[str], found: Judgement) -> N
     (found.repeated_messages,) = store.execute(
         "SELECT coalesce(sum(value), 0) FROM tally WHERE name = 'duplicates'"
     ).fetchone()
-    (conflicts,) = store.execute("SELECT count(*) FROM conflict").fetchone()
+    conflicts = store.execute("SELECT * FROM conflict").fetchall()
     aside = store.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason").fetchall()
     if conflicts:
-        found.problems.append(f"{conflicts} conflicts: two messages held samples of one time")
+        found.problems.append(f"{len(conflicts)} conflicts, two messages of one time: {conflicts[:3]}")
     if aside:
         found.problems.append(f"set aside: {aside}")
     if silent:

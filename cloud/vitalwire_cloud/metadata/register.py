@@ -119,10 +119,19 @@ class PatientRegister:
             _noted(db, now_ns, author, "admit", name)
         return patient
 
-    def assign(self, device: str, patient: str, *, start_ns: int, author: str, now_ns: int) -> None:
-        """From `start_ns` on, which may lie in the past, `device` is the patient's."""
+    def assign(
+        self,
+        device: str,
+        patient: str,
+        *,
+        start_ns: int,
+        author: str,
+        now_ns: int,
+        end_ns: int | None = None,
+    ) -> None:
+        """From `start_ns` on, which may lie in the past, `device` is the patient's; or was until `end_ns`."""
         with self._changing() as db:
-            self._take(db, device, patient, start_ns, now_ns)
+            self._take(db, device, patient, start_ns, now_ns, end_ns)
             _noted(db, now_ns, author, "assign", patient, device)
 
     def transfer(self, device: str, patient: str, *, at_ns: int, author: str, now_ns: int) -> None:
@@ -190,20 +199,33 @@ class PatientRegister:
             rows = db.execute(sa.select(*columns).order_by(_CHANGE.c.number))
             return [Change(**row._mapping) for row in rows]  # noqa: SLF001 - its public name
 
-    def _take(self, db: sa.Connection, device: str, patient: str, start_ns: int, now_ns: int) -> None:
+    def _take(
+        self,
+        db: sa.Connection,
+        device: str,
+        patient: str,
+        start_ns: int,
+        now_ns: int,
+        end_ns: int | None = None,
+    ) -> None:
         try:
             identifier(device, "device")
         except TopicError as error:
             raise RegisterError(str(error)) from error
-        if self._known(db, patient).discharged_ns is not None:
+        left_ns = self._known(db, patient).discharged_ns
+        if left_ns is not None and (end_ns is None or end_ns > left_ns):
             raise RegisterError(f"{patient} was discharged: admit the patient again")
+        if end_ns is not None and not start_ns < end_ns <= now_ns:
+            raise RegisterError("an interval that is over begins before it ends, and ended in the past")
         if start_ns > now_ns:
             raise RegisterError(f"{device} cannot be {patient}'s from a moment that has not come yet")
         for each in self._read(db, _ASSIGNMENT.c.device == device):
-            if each.meets(start_ns, None):
+            if each.meets(start_ns, end_ns):
                 fix = "transfer it" if each.end_ns is None else f"begin at {each.end_ns} ns or later"
                 raise RegisterError(f"{device} is {each.patient}'s from {each.start_ns} ns: {fix}")
-        db.execute(sa.insert(_ASSIGNMENT).values(device=device, patient=patient, start_ns=start_ns))
+        db.execute(
+            sa.insert(_ASSIGNMENT).values(device=device, patient=patient, start_ns=start_ns, end_ns=end_ns)
+        )
 
     def _release(self, db: sa.Connection, device: str, at_ns: int) -> str:
         mine = sa.and_(_ASSIGNMENT.c.device == device, _ASSIGNMENT.c.end_ns.is_(None))

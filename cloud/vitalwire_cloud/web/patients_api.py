@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -85,8 +86,7 @@ def patient_routes(
             _done(lambda: kept.assign(device, to, start_ns=now_ns, author=by, now_ns=now_ns))
         elif held != to:
             _done(lambda: kept.transfer(device, to, at_ns=now_ns, author=by, now_ns=now_ns))
-        else:
-            return wearers_of(kept)
+        # Also where it was theirs already: whoever asks again may do so because no gateway was told.
         begin_anew(record, now_ns)
         return wearers_of(kept)
 
@@ -100,7 +100,9 @@ def patient_routes(
     def discharge(patient: FromPath[str], data: JSONBody[Leaving]) -> Wearers:
         kept, now_ns, by = _kept(register), time.time_ns(), data.by.strip()
         for device in _done(lambda: kept.discharge(patient, at_ns=now_ns, author=by, now_ns=now_ns)):
-            begin_anew(known(device), now_ns)
+            # One that never sent anything has no gateway that knows of it.
+            with suppress(ProblemError):
+                begin_anew(known(device), now_ns)
         return wearers_of(kept)
 
     return [wearers, admit, hand, discharge]

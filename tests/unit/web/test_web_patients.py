@@ -44,6 +44,7 @@ def test_a_wearable_is_handed_over_and_its_gateway_begins_anew(service, ward):
 def test_who_leaves_wears_nothing(service, ward):
     one = admit(service)
     hand(service, "chest-1", one)
+    ward.patients.assign("chest-0", one, start_ns=1, author="Dr. A", now_ns=2)
     hand(service, "chest-2", one)
     answer = service.post(f"{API}/patients/{one}/discharge", json={"by": "Dr. A"})
     assert answer.status_code == 200
