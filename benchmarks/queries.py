@@ -1,0 +1,167 @@
+"""How long staff waits: a strip, a day of minutes and the newest alarms, out of a store with a ward's day in it.
+
+    python benchmarks/queries.py --patients 50 --hours 2
+
+Every patient has a waveform of `--hours` in blocks of a second, a day of vital signs, one set a minute, and an alarm
+every ten minutes of the day. Places and patients are drawn at random, so hardly anything is asked for twice. The memory
+is that of the process which filled the store, at its peak.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from traffic import heart
+
+from vitalwire_cloud.store.embedded import EmbeddedStore
+from vitalwire_cloud.store.interface import Item
+from vitalwire_edge.wire.blocks import pack
+from vitalwire_edge.wire.codes import Code
+from vitalwire_edge.wire.messages import AlarmMessage, VitalsMessage, VitalValue, WaveBlock
+
+FS_HZ: Final = 250
+T0: Final = 1_800_000_000 * 10**9
+NS: Final = 10**9
+DAY_S: Final = 86_400
+ALARM_S: Final = 600
+CODE: Final = int(Code.ECG_II)
+BATCH: Final = 500
+
+
+def fill(store: EmbeddedStore, patients: int, waveform_s: int) -> int:
+    """A day of a ward; returns the samples."""
+    counts = heart(60 * FS_HZ, 70, 1)
+    packed = [pack(counts[k * FS_HZ : (k + 1) * FS_HZ]) for k in range(60)]
+    waiting: list[Item] = []
+
+    def add(device: str, stream: str, seq: int, message: WaveBlock | VitalsMessage | AlarmMessage) -> None:
+        waiting.append(Item("gw-1", device, stream, "s", seq, message, T0))
+        if len(waiting) >= BATCH:
+            store.write(waiting, [])
+            waiting.clear()
+
+    for number in range(patients):
+        device = f"bed-{number}"
+        for second in range(waveform_s):
+            codec, data = packed[second % 60]
+            add(
+                device,
+                "ecg",
+                second,
+                WaveBlock(
+                    session="s",
+                    seq=second,
+                    flags=0,
+                    code=CODE,
+                    device_boot=0,
+                    first_sample=second * FS_HZ,
+                    start_ns=T0 + second * NS,
+                    rate_mhz=FS_HZ * 1000,
+                    scale=2.5,
+                    count=FS_HZ,
+                    codec=int(codec),
+                    data=data,
+                ),
+            )
+        for minute in range(DAY_S // 60):
+            values = (VitalValue(int(Code.SPO2), 97.0), VitalValue(int(Code.RESPIRATION_RATE), 15.0))
+            add(
+                device,
+                "vitals",
+                minute,
+                VitalsMessage(session="s", seq=minute, flags=0, time_ns=T0 + minute * 60 * NS, values=values),
+            )
+        for k in range(DAY_S // ALARM_S):
+            at_ns = T0 + k * ALARM_S * NS
+            add(
+                device,
+                "alarm",
+                k,
+                AlarmMessage(
+                    session="s",
+                    seq=k,
+                    flags=0,
+                    alarm_id=f"{device}-{k}",
+                    kind="spo2_low",
+                    category="physiological",
+                    priority="medium",
+                    phase="raised",
+                    onset_ns=at_ns,
+                    at_ns=at_ns,
+                    text="SpO2 is low",
+                    rule="limit",
+                ),
+            )
+    store.write(waiting, [])
+    return patients * waveform_s * FS_HZ
+
+
+def asked(ask: Callable[[np.random.Generator], int], times: int) -> tuple[float, float]:
+    """Median and 99th percentile in milliseconds; whatever is asked must find something."""
+    rng = np.random.default_rng(3)
+    took = np.empty(times)
+    for k in range(times):
+        began = time.perf_counter()
+        found = ask(rng)
+        took[k] = (time.perf_counter() - began) * 1000
+        assert found > 0
+    return float(np.percentile(took, 50)), float(np.percentile(took, 99))
+
+
+def measure(patients: int, waveform_s: int, times: int) -> dict[str, float]:
+    """Fill a store and ask it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = EmbeddedStore(Path(folder))
+        began = time.perf_counter()
+        samples = fill(store, patients, waveform_s)
+        filled_s = time.perf_counter() - began
+
+        def bed(rng: np.random.Generator) -> str:
+            return f"bed-{rng.integers(patients)}"
+
+        def strip(rng: np.random.Generator) -> int:
+            start = T0 + int(rng.integers(waveform_s - 10)) * NS
+            return sum(s.samples.size for s in store.strip(bed(rng), CODE, start, start + 10 * NS))
+
+        def day(rng: np.random.Generator) -> int:
+            return len(store.rollups(bed(rng), T0, T0 + DAY_S * NS))
+
+        def alarms(rng: np.random.Generator) -> int:
+            return len(store.alarm_messages(int(rng.integers(max(1, patients * 100))), 100))
+
+        found = {"samples": float(samples), "fill_s": filled_s}
+        for name, ask in (("strip_10_s", strip), ("day_of_minutes", day), ("alarms_100", alarms)):
+            found[f"{name}_p50_ms"], found[f"{name}_p99_ms"] = asked(ask, times)
+        store.close()
+        found["disk_mib"] = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--patients", type=int, default=50)
+    parser.add_argument("--hours", type=float, default=2.0, help="of waveform")
+    parser.add_argument("--times", type=int, default=500, help="how often each is asked")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    given = parser.parse_args()
+    found = measure(given.patients, max(20, round(given.hours * 3600)), given.times)
+    for name, value in found.items():
+        sys.stdout.write(f"{name:24} {value:,.2f}\n")
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
