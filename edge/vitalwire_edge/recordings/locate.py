@@ -75,7 +75,7 @@ def find(name: str, data: Path | None) -> Path:
             tried.append(str(candidate))
             if candidate.is_file() and candidate.suffix.lower() in {".hea", ".edf", ".csv"}:
                 return candidate
-    if data is not None and data.is_dir():
+    if data is not None and data.is_dir() and not Path(name).is_absolute():
         below = sorted(data.rglob(f"{name}.hea"))
         if len(below) == 1:
             return below[0]

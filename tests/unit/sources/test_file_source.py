@@ -75,7 +75,9 @@ def test_a_loop_goes_on_until_it_is_stopped(record):
     assert events[-1].reason == "gateway stopping"
 
 
-def test_a_recording_that_is_not_there_is_named(tmp_path):
+def test_a_recording_that_is_not_there_is_named(tmp_path, monkeypatch):
+    # With a folder to look in, too: an absolute name is not to be looked for below it.
+    monkeypatch.setenv("VITALWIRE_DATA", str(tmp_path))
     source = FileSource(FileConfig(enabled=True, record=str(tmp_path / "none")), Inbox())
     with pytest.raises(SourceError, match="no recording"):
         source.start()
