@@ -1,9 +1,9 @@
-"""Bytes of one ECG lead for an hour, on the wire and on disk, beside JSON and line protocol with the same samples.
+"""Bytes a second of one ECG lead, on the wire and on disk, beside JSON and line protocol with the same samples.
 
     python benchmarks/bytes.py --data ../shared/data/mitdb
 
 On the wire: whole MQTT 5 packets with topic and acknowledgement, one message for each frame, QoS 1; for vitalwire also
-the cloud's word of what is committed, sealed, ten times a second at most. On disk: the embedded store, beside the text
+the cloud's sealed word of what is committed, one for each frame. On disk: the embedded store, beside the text
 of JSON lines and of line protocol as they would lie in a file. The recordings are first leads of MIT-BIH, resampled to
 250 Hz and rounded to steps of 5 uV; without --data, noisy beats that are made here.
 """
