@@ -30,7 +30,8 @@ demo: $(or $(wildcard $(DEVELOPER)),$(RUNTIME)) ## Run everything on this machin
 test: $(DEVELOPER) ## Install the servers that tests need and run all tests
 	@scripts/servers.sh
 ifeq ($(ARGS),)
-	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal --ignore tests/integration/demo
+	@# One thread of arithmetic for each worker: more of them would wait for each other.
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 4 --dist worksteal --ignore tests/integration/demo
 	@# Whole demos want the machine for themselves: they train a model beside the stream.
 	@$(VENV)/bin/python -m pytest tests/integration/demo
 else

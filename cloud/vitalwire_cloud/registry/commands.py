@@ -67,6 +67,7 @@ def show(
         with closing(open_ledger(data_dir)) as ledger:
             model = ledger.model(version)
             reports = ledger.reports(model.sha256)
+            page = publishing.report_path(ledger, model)
     except RegistryError as error:
         _fail(error)
     gate = None if model.gate is None else msgspec.json.decode(model.gate, type=Decision)
@@ -79,6 +80,7 @@ def show(
             "stage": model.stage,
             "why": model.why,
             "gate": gate,
+            "report": None if page is None else str(page),
             "reports": [
                 {"site": r.site, "gateway": r.gateway} | msgspec.structs.asdict(r.report) for r in reports
             ],
@@ -88,6 +90,8 @@ def show(
     typer.echo(f"{model.name} {model.version}: {model.stage}{_because(model.why)}")
     typer.echo(f"manifest {model.manifest_sha256}, parent {model.manifest.parent_hash or 'none'}")
     typer.echo(f"{model.size} bytes, signed by {model.signed_by}, file {ledger.folder / model.file_name}")
+    if page is not None:
+        typer.echo(f"how it was judged: {page}")
     for check in () if gate is None else gate.checks:
         typer.echo(f"  {'passed' if check.passed else 'FAILED'} {check.name}: {check.text}")
     for each in reports:

@@ -187,6 +187,15 @@ class ModelLedger:
             raise RegistryError(f"artifact {path} is not what was published: put the right file back")
         return data
 
+    def report_path(self, sha256: str) -> Path:
+        """Where the report of that hash is, or would be."""
+        return self.folder / f"report-{sha256}.html"
+
+    def keep_report(self, page: bytes) -> None:
+        """Keep the page that tells how a model was judged, named by its hash."""
+        with self._translated():
+            write_durably(self.report_path(sha256(page)), page)
+
     def set_stage(self, version: int, stage: Stage, why: str) -> None:
         """Move a rollout on, or stop it."""
         with self._transaction() as db:

@@ -17,6 +17,7 @@ from vitalwire_edge.inference.selftest import Load
 
 SPECIFICATION: Final = "candidate.json"
 EVIDENCE: Final = "evidence.json"
+REPORT: Final = "report.html"
 
 
 class NotSignedError(RegistryError):
@@ -35,11 +36,26 @@ class Specification(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expires_ns: int | None = None
 
 
+class CardReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A card's link to the page that tells how the model was judged: its name beside the candidate, and its hash."""
+
+    file: str
+    sha256: str
+
+
+class _Card(msgspec.Struct):
+    report: CardReport | None = None
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What training and export leave in a folder: `candidate.json`, `evidence.json` and the parts."""
+    """What training and export leave in a folder: `candidate.json`, `evidence.json`, the parts, and `report.html`.
+
+    `report` is the page that the card links to. It stays with the registry: no gateway needs it.
+    """
 
     specification: Specification
     parts: Mapping[str, bytes]
+    report: bytes | None = None
 
 
 def write_candidate(folder: Path, candidate: Candidate) -> None:
@@ -49,6 +65,8 @@ def write_candidate(folder: Path, candidate: Candidate) -> None:
     (folder / SPECIFICATION).write_bytes(msgspec.json.format(specification, indent=1))
     for name, data in candidate.parts.items():
         (folder / name).write_bytes(data)
+    if candidate.report is not None:
+        (folder / REPORT).write_bytes(candidate.report)
 
 
 def read_candidate(folder: Path) -> Candidate:
@@ -59,11 +77,40 @@ def read_candidate(folder: Path) -> Candidate:
         needed = {artifacts.SELF_TEST, artifacts.PARAMETERS, artifacts.CARD}
         names = needed | set(specification.hardware.variants.values()) | set(specification.parts)
         parts = {name: (folder / name).read_bytes() for name in sorted(names)}
+        report = _linked(parts[artifacts.CARD], folder)
     except OSError as error:
         raise RegistryError(f"candidate file {error.filename}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise RegistryError(f"{path} is no candidate: {error}") from error
-    return Candidate(specification=specification, parts=parts)
+    return Candidate(specification=specification, parts=parts, report=report)
+
+
+def report_of(card: bytes) -> CardReport | None:
+    """The report that a card links to; None where it links to none, or cannot be read."""
+    try:
+        return msgspec.json.decode(card, type=_Card).report
+    except msgspec.MsgspecError:
+        return None
+
+
+def report_path(ledger: ModelLedger, model: Model) -> Path | None:
+    """Where the registry keeps the page that tells how a model was judged; None where it has none.
+
+    Raises `RegistryError` for an artifact that cannot be read.
+    """
+    link = report_of(container.read(ledger.data(model)).get(artifacts.CARD, b""))
+    path = None if link is None else ledger.report_path(link.sha256)
+    return path if path is not None and path.is_file() else None
+
+
+def _linked(card: bytes, folder: Path) -> bytes | None:
+    link = report_of(card)
+    if link is None:
+        return None
+    page = (folder / REPORT).read_bytes()
+    if sha256(page) != link.sha256:
+        raise RegistryError(f"{folder / REPORT} is not the report that the card names: export the model anew")
+    return page
 
 
 def publish(
@@ -91,6 +138,8 @@ def publish(
         hardware=candidate.specification.hardware,
     )
     gate = msgspec.json.encode(decision)
+    if candidate.report is not None:
+        ledger.keep_report(candidate.report)
     return _sign(
         ledger, candidate.parts, manifest, signer, now_ns=now_ns, gate=gate, stage="first", load=load
     )

@@ -7,9 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
-from vitalwire_cloud.registry.publishing import Candidate, Specification, read_candidate, write_candidate
+from vitalwire_cloud.registry.publishing import (
+    REPORT,
+    Candidate,
+    CardReport,
+    Specification,
+    read_candidate,
+    write_candidate,
+)
 from vitalwire_cloud.train import export
-from vitalwire_edge.inference.artifact import CARD, PARAMETERS, SELF_TEST, Manifest, Needs, pack
+from vitalwire_edge.inference.artifact import CARD, PARAMETERS, SELF_TEST, Manifest, Needs, pack, sha256
 from vitalwire_edge.inference.keys import Signer
 from vitalwire_edge.inference.selftest import pack_vectors
 
@@ -29,8 +36,12 @@ CITATIONS: Final = (
 )
 
 
+JUDGED: Final = ("inter-patient", "naming", "calibration", "int8")
+"""Protocols of a report whose figures belong on the beat model's card."""
+
+
 class FiguresError(ValueError):
-    """A file is not what `vitalwire evaluate --json` writes."""
+    """A file is not what `vitalwire evaluate` writes."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,15 +57,21 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
 
 
-def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[str, int]:
+def candidate_of(
+    source: Path, out: Path, figures: Sequence[Path] = (), report: Path | None = None
+) -> dict[str, int]:
     """Export a fitted model and write the candidate, with what was measured. Returns the sizes of its parts.
 
-    Raises `FittedModelError`, `FiguresError`, `OSError`.
+    `report` is a folder that `vitalwire evaluate all --report` left: its figures enter the card, and its page goes with
+    the candidate, named by the card. Raises `FittedModelError`, `FiguresError`, `OSError`.
     """
     fitted = export.saved(source)
     parameters, beats = fitted.parameters.quantised(), fitted.beats
     run: dict[str, Any] = msgspec.json.decode((source / "run.json").read_bytes())
-    told = card(run, figures)
+    page = None if report is None else _page(report)
+    if report is not None:
+        figures = (*figures, *(path for name in JUDGED if (path := report / f"{name}.json").is_file()))
+    told = card(run, figures, page)
     made = export.variants(fitted.network, parameters, beats)
     model = made[export.DYNAMIC]
     parts = {
@@ -64,7 +81,8 @@ def candidate_of(source: Path, out: Path, figures: Sequence[Path] = ()) -> dict[
         PARAMETERS: msgspec.json.encode(parameters),
         CARD: msgspec.json.format(msgspec.json.encode(told), indent=1),
     }
-    write_candidate(out, Candidate(specification=Specification(name="beat", hardware=NEEDS), parts=parts))
+    specification = Specification(name="beat", hardware=NEEDS)
+    write_candidate(out, Candidate(specification=specification, parts=parts, report=page))
     out.joinpath(export.FILES[export.FLOAT]).write_bytes(made[export.FLOAT])
     out.joinpath(export.FILES[export.STATIC]).write_bytes(made[export.STATIC])
     return {name: len(data) for name, data in parts.items()}
@@ -88,8 +106,14 @@ def signed_artifact(folder: Path, signer: Signer, *, version: int, now_ns: int) 
     return path
 
 
-def card(run: dict[str, Any], figures: Sequence[Path]) -> dict[str, Any]:
-    """The model card: what it is for, what it learned from, what it was measured to do. Raises `FiguresError`."""
+def card(run: dict[str, Any], figures: Sequence[Path], page: bytes | None = None) -> dict[str, Any]:
+    """The model card: what it is for, what it learned from, what it was measured to do. Raises `FiguresError`.
+
+    `page` is the report that the card links to.
+    """
+    link = (
+        {} if page is None else {"report": msgspec.to_builtins(CardReport(file=REPORT, sha256=sha256(page)))}
+    )
     return {
         "model": "conditional variational autoencoder of normal beats, and a recurrent model of a patient's course",
         "use": "ranks beats of one ECG lead by how unlike the patient's normal beats they are; not a diagnosis",
@@ -98,7 +122,17 @@ def card(run: dict[str, Any], figures: Sequence[Path]) -> dict[str, Any]:
         "labelled, cross-validated figures on the same patients, so the figures below flatter it",
         "training": run | _provenance(run),
         "figures": [msgspec.to_builtins(_figures(path)) for path in figures],
+        **link,
     }
+
+
+def _page(report: Path) -> bytes:
+    try:
+        return (report / REPORT).read_bytes()
+    except OSError as error:
+        raise FiguresError(
+            f"report {report}: {error.strerror}; give a folder that `vitalwire evaluate all --report` wrote"
+        ) from error
 
 
 def _figures(path: Path) -> Figures:

@@ -166,6 +166,7 @@ train_app.command(
 
 @export_app.callback(
     epilog="Example: vitalwire export --from run --out candidate\n\n"
+    "Example: vitalwire export --from run --out candidate --report evaluation\n\n"
     "Example: vitalwire export --from run --out candidate --key signing.key --version 1",
 )
 def export(
@@ -183,6 +184,14 @@ def export(
             "--figures", help="JSON of `vitalwire evaluate` for the card; repeat it.", metavar="FILE"
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="What `vitalwire evaluate all --report` left: figures for the card, and the page it links to.",
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Write a candidate: model files, parameters, self-test vectors and card, for `vitalwire model publish`."""
     from vitalwire_cloud.train.candidate import (  # noqa: PLC0415 - the exporter is heavy
@@ -196,7 +205,7 @@ def export(
         sizes = (
             generator_candidate(source, out)
             if is_generator(source)
-            else candidate_of(source, out, figures or ())
+            else candidate_of(source, out, figures or (), report)
         )
         if key is not None:
             signed = signed_artifact(out, Signer.read(key), version=version, now_ns=time.time_ns())

@@ -142,6 +142,7 @@ class Cloud:
         self.ledger.close()
 
 
+@pytest.mark.timeout(600)
 def test_a_gateway_updates_itself_over_a_broker_and_comes_back_from_a_release_that_does_not_start(tmp_path):
     port = EmbeddedBroker("127.0.0.1", 0).port
     publisher = Publisher()
@@ -160,7 +161,7 @@ def test_a_gateway_updates_itself_over_a_broker_and_comes_back_from_a_release_th
     try:
         wait_for(lambda: cloud.double.births, 60, "the installed software")
         publish_release(cloud.ledger, gateway_wheel("0.1.0+ota1"), publisher.signer, now_ns=time.time_ns())
-        wait_for(lambda: cloud.said("running", 1), 120, "the first release")
+        wait_for(lambda: cloud.said("running", 1), 280, "the first release")
         assert manager.codes == [75]
         wait_for(lambda: cloud.double.births[-1].software == "0.1.0+ota1", 20, "its birth")
         broken = b"import sys\nif 'run' in sys.argv: raise RuntimeError\nfrom vitalwire_edge.cli import main\nmain()\n"
@@ -170,7 +171,7 @@ def test_a_gateway_updates_itself_over_a_broker_and_comes_back_from_a_release_th
             publisher.signer,
             now_ns=time.time_ns(),
         )
-        report = wait_for(lambda: cloud.said("refused", 2), 120, "the way back") or cloud.said("refused", 2)
+        report = wait_for(lambda: cloud.said("refused", 2), 280, "the way back") or cloud.said("refused", 2)
         assert (report.reason, report.running_version) == ("crashed", 1)
         assert "started 2 times" in report.detail
         assert manager.codes[1:] == [75, 1, 1]

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.commands import app
+from vitalwire_edge.inference.artifact import CARD, sha256
 
 pytestmark = pytest.mark.usefixtures("keys")
 
@@ -66,6 +68,22 @@ def test_publish_list_show_and_roll_back(run, tmp_path):
         shown["manifest"]["names_model"]
         == json.loads(run("show", "1", "--data-dir", "data", "--json"))["manifest_sha256"]
     )
+
+
+def test_the_page_that_a_card_links_to_is_kept_with_the_model(run, tmp_path):
+    leave_candidate(tmp_path)
+    page = b"<!doctype html><title>how it was judged</title>"
+    link = publishing.CardReport(file=publishing.REPORT, sha256=sha256(page))
+    (tmp_path / "candidate" / CARD).write_bytes(msgspec.json.encode({"model": "tiny", "report": link}))
+    publish = ("publish", "candidate", "--key", "signing.key", "--data-dir", "data")
+    assert "report.html: No such file" in run(*publish, code=1)
+    (tmp_path / "candidate" / "report.html").write_bytes(page + b" or another")
+    assert "is not the report that the card names" in run(*publish, code=1)
+    (tmp_path / "candidate" / "report.html").write_bytes(page)
+    run(*publish)
+    kept = json.loads(run("show", "1", "--data-dir", "data", "--json"))["report"]
+    assert Path(kept).read_bytes() == page
+    assert f"how it was judged: {kept}" in run("show", "1", "--data-dir", "data")
 
 
 def test_a_candidate_that_does_not_pass_is_not_signed(run, tmp_path):
