@@ -154,6 +154,7 @@ class Agent:
         warming.warm()
         if self._config.telemetry.trends:
             trend.warm()
+        warming.settle()
         log.info("compiled_parts_warm", seconds=round(time.monotonic() - began, 1))
         self._recover_alarms()
         for name in self._expected.load():

@@ -1,6 +1,5 @@
 """What a gateway hears, damaged: sealed answers of the cloud, releases of its software, Bluetooth values."""
 
-import dataclasses
 import io
 import math
 import zipfile
@@ -147,9 +146,9 @@ def fuzz_bluetooth(rng: np.random.Generator, count: int, tally: Tally) -> None:
             continue
         tally.outcomes[f"bluetooth value read: {name}"] += 1
         for reading in readings:
-            assert reading.code in VITALS, dataclasses.astuple(reading)
+            assert reading.code in VITALS, msgspec.structs.astuple(reading)
             if reading.status is ValueStatus.OK:
-                assert math.isfinite(reading.value), dataclasses.astuple(reading)
+                assert math.isfinite(reading.value), msgspec.structs.astuple(reading)
 
 
 def fuzz_releases(rng: np.random.Generator, count: int, tally: Tally) -> None:

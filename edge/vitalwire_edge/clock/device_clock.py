@@ -10,7 +10,6 @@ not tilt it.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -31,12 +30,6 @@ _INSIST: Final = 5
 _SKEW_WINDOWS: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class _Minimum:
-    at_ns: int
-    offset_ns: int
-
-
 class EnvelopeClock:
     """Maps a source clock to a target clock, both in nanoseconds, from pairs whose target side is late by a delay.
 
@@ -47,14 +40,31 @@ class EnvelopeClock:
     to buffer), so is that all pairs before were late by minutes.
     """
 
+    __slots__ = (
+        "_current",
+        "_early_ns",
+        "_late_ns",
+        "_minima",
+        "_off",
+        "_rate",
+        "_ref",
+        "_skew",
+        "_suspects",
+        "_window_start",
+        "_x0",
+        "_y0",
+        "resets",
+    )
+
     def __init__(self, *, late_ns: int | None = None, early_ns: int = _EARLY_NS) -> None:
         self._late_ns = late_ns
         self._early_ns = early_ns
         self.resets = -1
         self._suspects = 0
-        self._minima: deque[_Minimum] = deque(maxlen=WINDOWS)
+        # Of each window: where in it the delay was least, and the offset there.
+        self._minima: deque[tuple[int, int]] = deque(maxlen=WINDOWS)
         self._window_start = 0
-        self._current: _Minimum | None = None
+        self._current: tuple[int, int] | None = None
         self._x0 = 0
         self._y0 = 0
         self._rate = 0.0
@@ -75,7 +85,8 @@ class EnvelopeClock:
         if self.resets < 0:
             self.reset(x_ns, y_ns)
             return True
-        delay = y_ns - self.map(x_ns)
+        ahead = x_ns - self._x0
+        delay = y_ns - self._y0 - ahead - round(ahead * self._rate)
         if delay < -self._early_ns or (self._late_ns is not None and delay > self._late_ns):
             self._suspects += 1
             if self._suspects < _INSIST:
@@ -84,14 +95,14 @@ class EnvelopeClock:
             return True
         self._suspects = 0
         offset = y_ns - x_ns
-        if self._current is None or offset < self._current.offset_ns:
-            self._current = _Minimum(x_ns, offset)
+        if self._current is None or offset < self._current[1]:
+            self._current = x_ns, offset
         if x_ns - self._window_start >= WINDOW_NS:
             self._minima.append(self._current)
             self._current = None
             self._window_start = x_ns
             self._estimate(x_ns)
-        elif (early := self._line(x_ns) - y_ns) > 0:
+        elif (early := self._off + round(self._skew * (x_ns - self._ref)) - offset) > 0:
             # A quicker arrival than any before: no need to wait for the window to end.
             self._off -= early
             self._steer(x_ns)
@@ -99,7 +110,8 @@ class EnvelopeClock:
 
     def map(self, x_ns: int) -> int:
         """Target time of source time `x_ns`."""
-        return self._y0 + (x_ns - self._x0) + round((x_ns - self._x0) * self._rate)
+        ahead = x_ns - self._x0
+        return self._y0 + ahead + round(ahead * self._rate)
 
     def align(self, x_ns: int, not_before_ns: int) -> None:
         """Jump to the best estimate at `x_ns` (data before it has ended), never to before `not_before_ns`."""
@@ -122,12 +134,12 @@ class EnvelopeClock:
         return x_ns + self._off + round(self._skew * (x_ns - self._ref))
 
     def _estimate(self, x_ns: int) -> None:
-        base = self._minima[0]
-        x = np.array([m.at_ns - base.at_ns for m in self._minima], dtype=np.float64)
-        d = np.array([m.offset_ns - base.offset_ns for m in self._minima], dtype=np.float64)
+        at_ns, offset_ns = self._minima[0]
+        x = np.array([at - at_ns for at, _ in self._minima], dtype=np.float64)
+        d = np.array([offset - offset_ns for _, offset in self._minima], dtype=np.float64)
         self._skew, lowest_ns = _envelope(x, d)
-        self._ref = base.at_ns
-        self._off = base.offset_ns + round(lowest_ns)
+        self._ref = at_ns
+        self._off = offset_ns + round(lowest_ns)
         self._steer(x_ns)
 
     def _steer(self, x_ns: int) -> None:

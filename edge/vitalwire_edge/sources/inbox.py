@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from vitalwire_edge.wire.frames import Frame
 
 
@@ -29,8 +31,7 @@ class Opened:
     channel: Channel
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """Bytes of the frame protocol, cut anywhere, or frames from a source that has its own framing.
 
     `arrival_ns` is the gateway's monotonic clock when the operating system handed them over.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from vitalwire_edge.wire.messages import AlarmMessage, BeatsMessage, ScoresMessage, VitalsMessage, WaveBlock
 from vitalwire_edge.wire.topics import Stream
 
@@ -25,8 +27,7 @@ class SpoolCorruptError(SpoolError):
     """The file is damaged: it has to be set aside."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What is to be spooled: a message whose session and sequence the spool fills in.
 
     `samples` counts what the message carries: waveform samples of `code`, else 1 with code 0. `open_alarm` is the

@@ -1,8 +1,8 @@
 """One waveform channel of one wearable: cut, timed and packed for the wire, and analysed if it is the ECG lead."""
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import structlog
 
@@ -25,8 +25,7 @@ _SLOWEST_MHZ: Final = 1_000
 _FASTEST_MHZ: Final = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class PackedBlock:
+class PackedBlock(msgspec.Struct, frozen=True):
     """A block ready for its message: `mono_ns` is its first sample on the gateway's monotonic clock."""
 
     mono_ns: int
@@ -44,6 +43,8 @@ class WaveformChannel:
         self.info = info
         self.quality: float | None = None
         self._rate_mhz = info.rate_mhz
+        self._scale = np.float32(info.scale)
+        self._usable = info.code in WAVE_UNITS and _SLOWEST_MHZ <= info.rate_mhz <= _FASTEST_MHZ
         block = int(info.rate_mhz * block_s) // 1000
         self._cutter = BlockCutter(max(1, min(block, _LARGEST_BLOCK)))
         self._sample_clock = EnvelopeClock(late_ns=_SAMPLE_CLOCK_OFF_NS, early_ns=_SAMPLE_CLOCK_OFF_NS)
@@ -54,7 +55,7 @@ class WaveformChannel:
     @property
     def usable(self) -> bool:
         """Whether the cloud can take it: a waveform, at 1 Hz to 10 kHz."""
-        return self.info.code in WAVE_UNITS and _SLOWEST_MHZ <= self.info.rate_mhz <= _FASTEST_MHZ
+        return self._usable
 
     @property
     def overlapped(self) -> int:
@@ -89,7 +90,7 @@ class WaveformChannel:
     def push(self, wave: Wave, device_clock: EnvelopeClock) -> list[PackedBlock]:
         """Blocks that `wave` completes."""
         blocks = self._cutter.push(wave.first_sample, wave.samples, lead_off=wave.lead_off)
-        return [self._packed(block, device_clock) for block in blocks]
+        return [self._packed(block, device_clock) for block in blocks] if blocks else []
 
     def flush(self, device_clock: EnvelopeClock) -> list[PackedBlock]:
         """What is being gathered, as it is."""
@@ -100,12 +101,15 @@ class WaveformChannel:
         chain = self._chain
         if chain is None:
             return None
-        twice = 0 if chain.next_sample is None else max(0, chain.next_sample - wave.first_sample)
-        if twice >= wave.samples.size:
-            return None
-        samples_uv = wave.samples[twice:].astype(np.float32) * np.float32(self.info.scale)
+        first_sample, samples = wave.first_sample, wave.samples
+        following = chain.next_sample
+        if following is not None and following > first_sample:
+            twice = following - first_sample
+            if twice >= samples.size:
+                return None
+            first_sample, samples = following, samples[twice:]
         try:
-            return chain.push(wave.first_sample + twice, samples_uv, lead_off=wave.lead_off)
+            return chain.push(first_sample, samples.astype(np.float32) * self._scale, lead_off=wave.lead_off)
         except SampleOverlapError as error:
             log.warning("chain_overlap", reason=str(error))
             return None

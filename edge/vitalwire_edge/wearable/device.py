@@ -33,7 +33,7 @@ from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scori
 from vitalwire_edge.wearable.trend import DeviceTrend
 from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, Code
-from vitalwire_edge.wire.frames import Frame, Goodbye, Hello, Status, Vitals, Wave
+from vitalwire_edge.wire.frames import Goodbye, Hello, Status, Vitals, Wave
 from vitalwire_edge.wire.messages import (
     Anchor,
     BeatEvidence,
@@ -213,7 +213,8 @@ class Wearable:
             self._birth()
         for ready in self._reorder.push(timed):
             self._use(ready)
-        self._settle(timed.arrival_ns)
+        if self._settling:
+            self._settle(timed.arrival_ns)
 
     def tick(self, now_ns: int) -> None:
         """Time passes: give up waiting for holes, notice silence, let the alarm rules look at the clock."""
@@ -315,9 +316,10 @@ class Wearable:
             self.dropped["clock_impossible"] += 1
             return
         self._last_device_ns = max(self._last_device_ns, device_ns)
+        if isinstance(frame.payload, Wave):
+            self._use_wave(device_ns, frame.payload)
+            return
         match frame.payload:
-            case Wave():
-                self._use_wave(frame, frame.payload)
             case Vitals():
                 self._use_vitals(self._device_clock.map(device_ns), frame.payload)
             case Status(battery_percent=battery):
@@ -343,18 +345,18 @@ class Wearable:
         self._alarms = DeviceAlarms(self.name, self._around.alarms, self._paced, self._clock, self._put_alarm)
         self._alarms.failures = failures
 
-    def _use_wave(self, frame: Frame, wave: Wave) -> None:
+    def _use_wave(self, device_ns: int, wave: Wave) -> None:
         channel = self._channels[wave.channel] if wave.channel < len(self._channels) else None
         if channel is None or not channel.usable:
             self.dropped["unusable_channel"] += 1
             return
-        if not channel.believes(wave, frame.device_us * 1000):
+        if not channel.believes(wave, device_ns):
             self.dropped["impossible_counter"] += 1
             return
         for block in channel.push(wave, self._device_clock):
             self._put_wave(channel, block)
         output = channel.analysis(wave)
-        if output is not None:
+        if output is not None and (output.beats or output.seconds or output.windows):
             self._use_analysis(channel, output)
 
     def _use_analysis(self, channel: WaveformChannel, output: ChainOutput) -> None:

@@ -43,6 +43,11 @@ class Doorkeeper:
 
     def handle(self, event: Event) -> None:
         """Take one event of a source."""
+        if isinstance(event, Arrived):
+            visit = self._visits.get(event.channel)
+            if visit is not None and not visit.refused:
+                self._arrived(visit, event.arrival_ns, event.data)
+            return
         match event:
             case Opened(channel):
                 self._visits[channel] = _Visit(channel)
@@ -51,10 +56,6 @@ class Doorkeeper:
                 if visit is not None and visit.wearable is not None:
                     log.info("wearable_disconnected", device=visit.wearable.name, reason=reason)
                     self._guarded(visit.wearable, lambda wearable: wearable.leave("closed"))
-            case Arrived(channel, arrival_ns, data):
-                visit = self._visits.get(channel)
-                if visit is not None and not visit.refused:
-                    self._arrived(visit, arrival_ns, data)
 
     def tick(self, now_ns: int) -> None:
         """Let every wearable notice that time passes."""
@@ -78,6 +79,10 @@ class Doorkeeper:
         frames: Iterable[Frame] = visit.decoder.feed(data) if isinstance(data, bytes) else data
         try:
             for frame in frames:
+                wearable = visit.wearable
+                if wearable is not None and not isinstance(frame.payload, Hello):
+                    wearable.take(Timed(arrival_ns, frame))
+                    continue
                 self._frame(visit, Timed(arrival_ns, frame))
                 if visit.refused:
                     return
@@ -89,9 +94,7 @@ class Doorkeeper:
             self._count(visit)
 
     def _frame(self, visit: _Visit, timed: Timed) -> None:
-        if visit.wearable is not None and not isinstance(timed.frame.payload, Hello):
-            visit.wearable.take(timed)
-        elif isinstance(timed.frame.payload, Hello):
+        if isinstance(timed.frame.payload, Hello):
             self._hello(visit, timed, timed.frame.payload)
         elif not isinstance(timed.frame.payload, Goodbye):
             self.dropped["no_hello"] += 1
@@ -139,10 +142,10 @@ class Doorkeeper:
 
     def _count(self, visit: _Visit) -> None:
         """Move what the decoder threw away since last time to whom it belongs."""
-        target = self.dropped if visit.wearable is None else visit.wearable.dropped
         now, before = visit.decoder.counters, visit.counted
         if now.thrown_away == before.thrown_away:
             return
+        target = self.dropped if visit.wearable is None else visit.wearable.dropped
         for reason in ("garbage_bytes", "bad_crc", "bad_version", "bad_payload"):
             grown = getattr(now, reason) - getattr(before, reason)
             if grown:

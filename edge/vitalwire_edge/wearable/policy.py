@@ -5,8 +5,9 @@ before it. It was withheld, which is neither lost nor dropped, and is counted as
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from vitalwire_edge.config import TelemetryConfig
 from vitalwire_edge.wearable.channel import PackedBlock
@@ -19,8 +20,7 @@ _MOST_BLOCKS: Final = 2048
 """A ring is bounded by time; this bounds it where a device's clock says nonsense."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """A packed block of one channel, of the device's boot `boot`."""
 
     channel: WaveChannel

@@ -1,9 +1,10 @@
 """Puts frames of one device back in order, within a small window, and drops what came twice or too late."""
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from vitalwire_edge.wire.frames import Frame
 
@@ -12,12 +13,38 @@ _REMEMBERED: Final = 1024
 _RESTART: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(msgspec.Struct, frozen=True):
     """A frame with the gateway's monotonic time of its arrival."""
 
     arrival_ns: int
     frame: Frame
+
+
+class _Passed:
+    """The last sequences that were let through, as runs without a hole: one of them where nothing was lost."""
+
+    def __init__(self) -> None:
+        self._runs: deque[list[int]] = deque()
+        self._following: int | None = None
+        self._held = 0
+
+    def add(self, sequence: int) -> None:
+        if sequence == self._following:
+            self._runs[-1][1] += 1
+        else:
+            self._runs.append([sequence, 1])
+        self._following = (sequence + 1) % _MODULUS
+        if self._held < _REMEMBERED:
+            self._held += 1
+            return
+        oldest = self._runs[0]
+        oldest[0] = (oldest[0] + 1) % _MODULUS
+        oldest[1] -= 1
+        if not oldest[1]:
+            self._runs.popleft()
+
+    def __contains__(self, sequence: int) -> bool:
+        return any((sequence - first) % _MODULUS < count for first, count in self._runs)
 
 
 class Reorder:
@@ -32,15 +59,17 @@ class Reorder:
         self._hold_ns = hold_ns
         self._next: int | None = None
         self._waiting: dict[int, Timed] = {}
-        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._seen = _Passed()
         self.duplicate = 0
         self.late = 0
         self.missing = 0
 
     def push(self, timed: Timed) -> Iterable[Timed]:
         """Take a frame; give what is in order now."""
-        if timed.frame.sequence == self._next and not self._waiting:
-            self._pass(self._next)
+        sequence = timed.frame.sequence
+        if sequence == self._next and not self._waiting:
+            self._seen.add(sequence)
+            self._next = (sequence + 1) % _MODULUS
             return (timed,)
         return self._sort_in(timed)
 
@@ -51,9 +80,9 @@ class Reorder:
         ahead = self._ahead(sequence)
         if abs(ahead) > _RESTART:
             yield from self.flush()
-            self._seen.clear()
+            self._seen = _Passed()
             self._next = sequence
-        elif sequence in self._waiting or sequence in self._seen:
+        elif sequence in self._waiting or (ahead < 0 and sequence in self._seen):
             self.duplicate += 1
             return
         elif ahead < 0:
@@ -86,13 +115,9 @@ class Reorder:
         yield from self._ready()
 
     def _ready(self) -> Iterator[Timed]:
-        while self._next in self._waiting:
-            timed = self._waiting.pop(self._next)
-            self._pass(self._next)
+        while (sequence := self._next) in self._waiting:
+            assert sequence is not None
+            timed = self._waiting.pop(sequence)
+            self._seen.add(sequence)
+            self._next = (sequence + 1) % _MODULUS
             yield timed
-
-    def _pass(self, sequence: int) -> None:
-        self._seen[sequence] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        self._next = (sequence + 1) % _MODULUS

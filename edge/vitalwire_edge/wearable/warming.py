@@ -1,9 +1,15 @@
 """Everything compiled that a wearable's data passes through, made ready before the first one connects."""
 
+import gc
+from typing import Final
+
 from vitalwire_edge.alarms import fibrillation
 from vitalwire_edge.clock import device_clock
 from vitalwire_edge.signal import chain, vitals
 from vitalwire_edge.wire import rice
+
+_YOUNG: Final = 20_000
+"""Objects made since the last look at the youngest ones: frames and messages come and go by the thousand a second."""
 
 
 def warm() -> None:
@@ -13,3 +19,13 @@ def warm() -> None:
     fibrillation.warm()
     device_clock.warm()
     rice.warm()
+
+
+def settle() -> None:
+    """Keep the collector of cycles away from what stays for good: libraries are some 200,000 objects.
+
+    What frames and messages leave behind needs no collector; it still looks for cycles, in what is new.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)

@@ -1,13 +1,11 @@
 """Cuts one waveform channel into blocks that are contiguous, all lead-on or all lead-off, and at most so long."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     """`samples` (int16, shape (n,)) counted from `first_sample`; `after_gap`: samples before it are missing."""
 
     first_sample: int
@@ -31,6 +29,15 @@ class BlockCutter:
 
     def push(self, first_sample: int, samples: NDArray[np.int16], *, lead_off: bool) -> list[Block]:
         """Take samples; return the blocks they complete. What lies before `next_sample` is dropped."""
+        size = samples.size
+        if first_sample == self.next_sample and lead_off == self._lead_off and size < self._size - self._held:
+            # Nearly always: it goes on, and nothing is complete.
+            if not self._held:
+                self._first = first_sample
+            self._parts.append(samples)
+            self._held += size
+            self.next_sample = first_sample + size
+            return []
         blocks: list[Block] = []
         if self.next_sample is not None and first_sample < self.next_sample:
             twice = min(self.next_sample - first_sample, samples.size)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ _WAVE: Final = struct.Struct("<BBHQ")
 _VITAL: Final = struct.Struct("<IBf")
 _STATUS: Final = struct.Struct("<BbH")
 _LEAD_OFF: Final = 1
+_CODES: Final = {int(code): code for code in Code}
+_STATUSES: Final = {int(status): status for status in ValueStatus}
 
 
 class FrameError(ValueError):
@@ -44,6 +47,10 @@ class FrameKind(IntEnum):
     VITALS = 3
     STATUS = 4
     GOODBYE = 5
+
+
+_KIND_OF_WAVE: Final = int(FrameKind.WAVE)
+_INT16: Final = np.dtype("<i2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,7 @@ class Hello:
     channels: tuple[WaveChannel, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wave:
+class Wave(msgspec.Struct, frozen=True):
     """`samples` (int16, shape (n,)) of `channel` (index into `Hello.channels`), counted from `first_sample`."""
 
     channel: int
@@ -78,8 +84,7 @@ class Wave:
     lead_off: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """One number of a vital sign; `value` is NaN where `status` says there is none."""
 
     code: Code
@@ -87,8 +92,7 @@ class Reading:
     status: ValueStatus = ValueStatus.OK
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(msgspec.Struct, frozen=True):
     """Numbers that the device measured at the frame's device clock."""
 
     readings: tuple[Reading, ...]
@@ -111,8 +115,7 @@ class Goodbye:
 Payload = Hello | Wave | Vitals | Status | Goodbye
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame: its sequence (u32, one counter a boot), the device's monotonic clock and what it says."""
 
     sequence: int
@@ -161,6 +164,17 @@ def _encode_payload(payload: Payload) -> tuple[FrameKind, bytes]:
         raise FrameError(f"{type(payload).__name__} does not fit its frame: {error}") from error
 
 
+def _decode_wave(buffer: bytes, start: int, length: int) -> Wave:
+    """The wave in `length` bytes of `buffer` from `start` on. Raises `FrameError` when it is none."""
+    if length < _WAVE.size:
+        raise FrameError(f"wave of {length} bytes: at least {_WAVE.size}")
+    channel, flags, count, first_sample = _WAVE.unpack_from(buffer, start)
+    if length != _WAVE.size + 2 * count or not 0 < count <= MAX_BLOCK_SAMPLES:
+        raise FrameError(f"wave of {length} bytes does not hold {count} samples")
+    samples = np.frombuffer(buffer, _INT16, count, start + _WAVE.size).astype(np.int16)
+    return Wave(channel, first_sample, samples, bool(flags & _LEAD_OFF))
+
+
 def _decode_payload(kind: int, payload: bytes) -> Payload:
     """Structs of `payload`. Raises `FrameError` when the bytes are not what `kind` promises."""
     try:
@@ -178,25 +192,25 @@ def _decode_payload(kind: int, payload: bytes) -> Payload:
                         f"hello with a channel of rate 0 or a scale not in {MIN_SCALE} to {MAX_SCALE}"
                     )
                 return Hello(name.rstrip(b"\0").decode("ascii"), boot, channels)
-            case FrameKind.WAVE:
-                channel, flags, count, first_sample = _WAVE.unpack_from(payload)
-                if len(payload) != _WAVE.size + 2 * count or not 0 < count <= MAX_BLOCK_SAMPLES:
-                    raise FrameError(f"wave of {len(payload)} bytes does not hold {count} samples")
-                samples = np.frombuffer(payload, dtype="<i2", offset=_WAVE.size).astype(np.int16)
-                return Wave(channel, first_sample, samples, bool(flags & _LEAD_OFF))
             case FrameKind.VITALS:
                 return Vitals(
                     tuple(
-                        Reading(Code(code), value, ValueStatus(status))
-                        for code, status, value in _VITAL.iter_unpack(payload)
+                        [
+                            Reading(_CODES[code], value, _STATUSES[status])
+                            for code, status, value in _VITAL.iter_unpack(payload)
+                        ]
                     )
                 )
             case FrameKind.STATUS:
                 return Status(*_STATUS.unpack(payload))
             case FrameKind.GOODBYE:
                 return Goodbye()
+            case FrameKind.WAVE:
+                return _decode_wave(payload, 0, len(payload))
     except (struct.error, UnicodeDecodeError) as error:
         raise FrameError(f"frame of kind {kind}: {error}") from error
+    except KeyError as error:
+        raise FrameError(f"vitals with unknown code or status {error}") from error
     except ValueError as error:
         raise error if isinstance(error, FrameError) else FrameError(str(error)) from error
 
@@ -225,26 +239,25 @@ class FrameDecoder:
     """
 
     counters: FrameCounters = field(default_factory=FrameCounters)
-    _buffer: bytearray = field(default_factory=bytearray)
+    _buffer: bytes = b""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield every frame that `data` completes. Never raises: what cannot be read is counted and dropped."""
-        self._buffer += data
-        position = 0
+        buffer = self._buffer + data if self._buffer else data
+        position = self._settled = 0
         try:
-            while position < len(self._buffer) and (frame_end := self._next(position)) is not None:
+            while position < len(buffer) and (frame_end := self._next(buffer, position)) is not None:
                 position, frame = frame_end
                 if frame is not None:
                     yield frame
         finally:
             # What stays is shorter than one largest frame, since _next always moves past anything longer.
-            del self._buffer[: self._settled]
+            self._buffer = buffer[self._settled :]
 
     _settled: int = 0
 
-    def _next(self, start: int) -> tuple[int, Frame | None] | None:
+    def _next(self, buffer: bytes, start: int) -> tuple[int, Frame | None] | None:
         """Next (position, frame or None when bytes were skipped), or None when more bytes are needed."""
-        buffer = self._buffer
         found = buffer.find(SYNC, start)
         if found < 0:
             keep = 1 if buffer[-1:] == SYNC[:1] and len(buffer) > start else 0
@@ -264,13 +277,17 @@ class FrameDecoder:
         end = found + _HEADER.size + length + _CRC.size
         if len(buffer) < end:
             return None
-        body = bytes(buffer[found + len(SYNC) : end - _CRC.size])
-        if zlib.crc32(body) != _CRC.unpack_from(buffer, end - _CRC.size)[0]:
+        crc_at = end - _CRC.size
+        if zlib.crc32(buffer[found + len(SYNC) : crc_at]) != _CRC.unpack_from(buffer, crc_at)[0]:
             self.counters.bad_crc += 1
             return self._skip(found)
         self._settled = end
+        payload_at = found + _HEADER.size
         try:
-            payload = _decode_payload(kind, body[_HEADER.size - len(SYNC) :])
+            if kind == _KIND_OF_WAVE:  # nearly every frame is one
+                payload: Payload = _decode_wave(buffer, payload_at, length)
+            else:
+                payload = _decode_payload(kind, buffer[payload_at:crc_at])
         except FrameError:
             self.counters.bad_payload += 1
             return end, None

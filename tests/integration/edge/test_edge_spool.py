@@ -9,9 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from gateway_parts import wait_for
 
@@ -204,7 +204,7 @@ def test_the_age_cap_spares_alarms(path):
 def test_a_clock_that_is_not_believed_ages_nothing_of_another_boot(path, believed, kept):
     now_ns = time.time_ns()
     file = SpoolFile(path, "boot-0")
-    file.append([replace(wave(), offset_ns=now_ns - time.monotonic_ns())])
+    file.append([msgspec.structs.replace(wave(), offset_ns=now_ns - time.monotonic_ns())])
     file.close()
     in_2036_ns = now_ns + 10 * 365 * 86_400 * 10**9
     spool = Spool(path, BOOT, max_age_s=60, believed_utc_ns=lambda: in_2036_ns if believed else None)
