@@ -3,7 +3,7 @@
 # it and exits 2.
 set -euo pipefail
 
-declare -A package_of=([mosquitto]=mosquitto [chromium]=chromium [influxd]=influxdb [pg_ctlcluster]=postgresql)
+declare -A package_of=([mosquitto]=mosquitto [chromium]=chromium [influxd]=influxdb [victoria-metrics]=victoria-metrics [pg_ctlcluster]=postgresql)
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 missing=()
