@@ -3,9 +3,9 @@
 Pure functions on arrays and one small object; the gateway and the training code use the same ones.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -80,6 +80,24 @@ def r_amplitude_uv(ecg_uv: NDArray[np.float32], r_index: int) -> float:
     if before.size == 0 or not np.isfinite(before).all():
         return r_uv
     return r_uv - np.float64(_median(before))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def beat_facts(
+    ecg_uv: NDArray[np.float32], until: int, r_index: int, reference: NDArray[np.float32]
+) -> tuple[float, float, float]:
+    """Return amplitude, width and correlation with ``reference`` (of size 0: NaN) of a beat in ``ecg_uv[:until]``."""
+    known = ecg_uv[:until]
+    corr = qrs_correlation(known, r_index, reference) if reference.size else np.nan
+    return r_amplitude_uv(known, r_index), qrs_width_ms(known, r_index), corr
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def cut_window(ecg_uv: NDArray[np.float32], until: int, r_index: int, window: NDArray[np.float32]) -> bool:
+    """Fill ``window`` with the beat around ``ecg_uv[r_index]``. False where `beat_window` would return None."""
+    if r_index < BEFORE or r_index + AFTER > until:
+        return False
+    return bool(_cut(ecg_uv[r_index - BEFORE : r_index + AFTER], window))
 
 
 def beat_scale_uv(reference: NDArray[np.float32]) -> float:
@@ -242,8 +260,30 @@ def _update_reference(
     spread[:] = np.sqrt(squares / kept.size)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _learn(
+    window: NDArray[np.float32],
+    count: int,
+    beats: NDArray[np.float32],
+    ordered: NDArray[np.float32],
+    beat: NDArray[np.float32],
+    spread: NDArray[np.float32],
+) -> tuple[float, float]:
+    """`_update_reference`, and then QRS amplitude and width of what it gives."""
+    _update_reference(window, count, beats, ordered, beat, spread)
+    qrs = beat[BEFORE - QRS_HALF : BEFORE + QRS_HALF + 1]
+    return np.float64(qrs.max() - qrs.min()), qrs_width_ms(beat, BEFORE)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _is_foreign(window: NDArray[np.float32], own: NDArray[np.float32], own_width_ms: float) -> bool:
+    """Whether the window's QRS is unlike the patient's own and wider."""
+    if not qrs_width_ms(window, BEFORE) >= WIDER * own_width_ms:
+        return False
+    return bool(qrs_correlation(window, BEFORE, own) < UNLIKE)
+
+
+class Reference(msgspec.Struct, frozen=True):
     """A patient's reference beat at one moment.
 
     Attributes:
@@ -273,8 +313,6 @@ class RunningReference:
         self._kept_out = 0
         self._beats = np.zeros((REFERENCE_BEATS, WINDOW), dtype=np.float32)
         self._ordered = np.zeros((WINDOW, REFERENCE_BEATS), dtype=np.float32)
-        self._beat = np.zeros(WINDOW, dtype=np.float32)
-        self._spread = np.zeros(WINDOW, dtype=np.float32)
         self._count = 0
         self._current: Reference | None = None
 
@@ -294,23 +332,17 @@ class RunningReference:
             self._take(window_uv)
 
     def _take(self, window_uv: NDArray[np.float32]) -> None:
-        _update_reference(window_uv, self._count, self._beats, self._ordered, self._beat, self._spread)
+        beat, spread = np.empty(WINDOW, dtype=np.float32), np.empty(WINDOW, dtype=np.float32)
+        amplitude_uv, width_ms = _learn(window_uv, self._count, self._beats, self._ordered, beat, spread)
         self._count += 1
         if self._count >= REFERENCE_MIN_BEATS:
-            beat = self._beat.copy()
-            self._current = Reference(
-                beat_uv=beat, spread_uv=self._spread.copy(), scale_uv=beat_scale_uv(beat), count=self._count
-            )
-            self._width_ms = qrs_width_ms(beat, BEFORE)
+            self._current = Reference(beat, spread, max(amplitude_uv, _MIN_SCALE_UV), self._count)
+            self._width_ms = width_ms
 
     def _keeps_out(self, window_uv: NDArray[np.float32]) -> bool:
         if self._current is None or self._count < GUARDED_FROM:
             return False
-        foreign = (
-            qrs_width_ms(window_uv, BEFORE) >= WIDER * self._width_ms
-            and qrs_correlation(window_uv, BEFORE, self._current.beat_uv) < UNLIKE
-        )
-        if not foreign:
+        if not _is_foreign(window_uv, self._current.beat_uv, self._width_ms):
             self._kept_out = max(0, self._kept_out - 1)
             return False
         self._kept_out += 1

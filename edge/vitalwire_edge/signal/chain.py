@@ -1,10 +1,10 @@
 """One lead of one device, from raw samples to beats, beat windows and judged seconds."""
 
 from collections import deque
-from dataclasses import dataclass
 from math import ceil, nan
 from typing import Final
 
+import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from vitalwire_edge.signal import quality as sqi
 from vitalwire_edge.signal.beats import (
     AFTER,
+    GUARDED_FROM,
     UNLIKE,
     WIDER,
+    WINDOW,
     Reference,
     RunningReference,
-    beat_window,
-    qrs_correlation,
-    qrs_width_ms,
-    r_amplitude_uv,
+    beat_facts,
+    cut_window,
 )
-from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
+from vitalwire_edge.signal.filters import HIGH_PASS, LOOK_AHEAD, LOW_PASS, MonitorFilter, condition
 from vitalwire_edge.signal.history import History
-from vitalwire_edge.signal.qrs import QrsBank
+from vitalwire_edge.signal.qrs import TAPS, QrsBank, detect
 from vitalwire_edge.signal.resample import ANALYSIS_HZ, ResamplerBank
 from vitalwire_edge.signal.ventricular import WINDOW_S, ventricular_features
 
@@ -52,8 +52,7 @@ class SampleBlockError(ValueError):
     """A block has the wrong shape or an impossible start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(msgspec.Struct, frozen=True):
     """One detected QRS complex.
 
     Attributes:
@@ -78,8 +77,7 @@ class Beat:
     decision_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class BeatWindow:
+class BeatWindow(msgspec.Struct, frozen=True):
     """A beat's whole window, 500 ms after its R peak, with the reference as it was before this beat entered it.
 
     Attributes:
@@ -94,8 +92,7 @@ class BeatWindow:
     reference: Reference | None
 
 
-@dataclass(frozen=True, slots=True)
-class SignalSecond:
+class SignalSecond(msgspec.Struct, frozen=True):
     """One second of device time, final.
 
     Attributes:
@@ -122,8 +119,7 @@ class SignalSecond:
     ecg_uv: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class ChainOutput:
+class ChainOutput(msgspec.Struct, frozen=True):
     """What one push made final, each list in order of time."""
 
     beats: list[Beat]
@@ -131,10 +127,7 @@ class ChainOutput:
     windows: list[BeatWindow]
 
 
-@dataclass(frozen=True, slots=True)
-class _Recent:
-    position: float
-    noise_ratio: float
+_NO_REFERENCE: Final = np.empty(0, dtype=np.float32)
 
 
 class EcgChain:
@@ -146,6 +139,9 @@ class EcgChain:
         fs_hz: device rate, 100-1000 Hz.
         full_scale_uv: where the device clips, if known.
         reference: the patient's reference beat on this lead from before, to go on with.
+
+    Attributes:
+        next_sample: the device sample expected next; None before the first block.
 
     """
 
@@ -162,12 +158,8 @@ class EcgChain:
         self._resampler = ResamplerBank(1, fs_hz=fs_hz)
         self._plan = self._resampler.plan
         self._qrs = QrsBank(1, delay_ms=self._plan.delay_ms(fs_hz))
-        self._next_sample: int | None = None
-
-    @property
-    def next_sample(self) -> int | None:
-        """The device sample expected next; None before the first block."""
-        return self._next_sample
+        self._as_it_is = self._plan.taps.size == 1
+        self.next_sample: int | None = None
 
     def push(
         self, first_sample: int, samples_uv: NDArray[np.float32], *, lead_off: bool = False
@@ -189,22 +181,22 @@ class EcgChain:
                 f"block of shape {samples_uv.shape} at sample {first_sample}: pass a one-dimensional block at >= 0"
             )
         out = ChainOutput([], [], [])
-        if self._next_sample is None:
+        if self.next_sample is None:
             self._start(first_sample)
-        else:
+        elif first_sample != self.next_sample:
             self._skip_to(first_sample, out)
         if samples_uv.size == 0:
             return out
-        x = _finite(np.ascontiguousarray(samples_uv, dtype=np.float32))
+        x = np.ascontiguousarray(samples_uv, dtype=np.float32)
         if lead_off:
-            x[:] = nan
+            x = np.full(x.size, nan, dtype=np.float32)
             self._mark_lead_off(first_sample, first_sample + x.size)
         self._feed(x, out)
         return out
 
     def _start(self, first_sample: int) -> None:
         """Forget the signal, not the patient: the reference beat stays."""
-        self._next_sample = first_sample
+        self.next_sample = first_sample
         self._resampler.restart(first_sample)
         index = self._resampler.next_index
         self._qrs.restart(index)
@@ -214,14 +206,16 @@ class EcgChain:
         self._second = index // ANALYSIS_HZ
         self._lead_off: deque[tuple[int, int]] = deque()
         self._waiting: deque[tuple[int, int]] = deque()
-        self._recent: deque[_Recent] = deque(maxlen=_RECENT_BEATS)
+        # Of the last beats: R peak on the analysis grid, and the detector's noise over its level.
+        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_BEATS)
+        self._due = self._next_due()
 
     def _skip_to(self, first_sample: int, out: ChainOutput) -> None:
-        assert self._next_sample is not None
-        gap = first_sample - self._next_sample
+        assert self.next_sample is not None
+        gap = first_sample - self.next_sample
         if gap < 0:
             raise SampleOverlapError(
-                f"block at sample {first_sample} overlaps what ended at {self._next_sample}; "
+                f"block at sample {first_sample} overlaps what ended at {self.next_sample}; "
                 "drop duplicates and reorder before the chain"
             )
         filled = min(gap, ceil(MAX_FILLED_GAP_S * self._fs_hz))
@@ -239,31 +233,52 @@ class EcgChain:
 
     def _feed(self, x: NDArray[np.float32], out: ChainOutput) -> None:
         second = int(self._fs_hz)
+        if x.size <= second:
+            self._feed_piece(x, out)
+            return
         for at in range(0, x.size, second):
             self._feed_piece(x[at : at + second], out)
 
     def _feed_piece(self, x: NDArray[np.float32], out: ChainOutput) -> None:
-        assert self._next_sample is not None
-        self._next_sample += x.size
-        raw = self._resampler.push(x[None, :])
-        n = raw.shape[1]
+        assert self.next_sample is not None
+        self.next_sample += x.size
+        if not self._as_it_is:
+            x = self._resampler.push(_finite(x)[None, :])[0]
+        n = x.size
         if n == 0:
             return
-        events = self._qrs.push(raw)
-        self._raw.extend(n)[:] = raw[0]
-        self._filter.push(raw[0], self._ecg.extend(n))
-        for k in range(events.counts[0]):
-            decided = int(events.decided[0, k])
-            self._settle(decided, out)
-            self._take_beat(
-                float(events.position[0, k]),
-                decided,
-                float(events.rr[0, k]),
-                float(events.level_uv[0, k]),
-                float(events.noise_uv[0, k]),
-                out,
-            )
-        self._settle(self._raw.end - 1, out)
+        qrs, raw, ecg, conditioning = self._qrs, self._raw, self._ecg, self._filter
+        qrs.make_room(n)
+        found = _pass(
+            x,
+            self._as_it_is,
+            raw.samples,
+            raw.room(n),
+            qrs.next_index,
+            qrs.hold,
+            qrs.state,
+            TAPS,
+            qrs.counts,
+            qrs.events,
+            HIGH_PASS,
+            LOW_PASS,
+            conditioning.state,
+            conditioning.ring,
+            ecg.samples,
+            ecg.room(n),
+        )
+        qrs.next_index += n
+        if found:
+            for position, decided, rr, level, noise in qrs.events[0, :found].tolist():
+                self._settle(decided, out)
+                self._take_beat(position, decided, rr, level, noise, out)
+        if self._due < raw.end:
+            self._settle(raw.end - 1, out)
+
+    def _next_due(self) -> int:
+        """Analysis index with which the next window or second is final."""
+        second_due = (self._second + 1) * ANALYSIS_HZ + SECOND_LAG
+        return min(self._waiting[0][0] + AFTER + LOOK_AHEAD, second_due) if self._waiting else second_due
 
     def _settle(self, index: int, out: ChainOutput) -> None:
         """Emit the windows and seconds that are final once analysis sample ``index`` is known."""
@@ -276,6 +291,7 @@ class EcgChain:
                 self._take_window(out)
             else:
                 self._take_second(out)
+            self._due = self._next_due()
 
     def _take_beat(
         self, position: float, decided: int, rr: float, level: float, noise: float, out: ChainOutput
@@ -283,17 +299,20 @@ class EcgChain:
         sample = round(self._plan.device_sample(position))
         # Of the device's own sample, as annotations give it: so a window that is learned from is the window here.
         index = round(sample * self._plan.up / self._plan.down)
-        known = self._ecg.until(decided - LOOK_AHEAD + 1)
-        at = index - self._ecg.start
-        width = qrs_width_ms(known, at)
+        start = self._ecg.start
         current = self.reference.current
-        corr = nan if current is None else qrs_correlation(known, at, current.beat_uv)
+        amplitude_uv, width, corr = beat_facts(
+            self._ecg.samples,
+            decided - LOOK_AHEAD + 1 - start,
+            index - start,
+            _NO_REFERENCE if current is None else current.beat_uv,
+        )
         ratio = noise / level if level > 0 else 1.0
         out.beats.append(
             Beat(
                 sample=sample,
                 rr_s=rr / ANALYSIS_HZ,
-                amplitude_uv=r_amplitude_uv(known, at),
+                amplitude_uv=amplitude_uv,
                 width_ms=width,
                 quality=min(1.0, max(0.0, (1.0 - ratio) / 0.6)),
                 reference_corr=corr,
@@ -301,15 +320,17 @@ class EcgChain:
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
             )
         )
-        self._recent.append(_Recent(position, ratio))
+        self._recent.append((position, ratio))
         self._waiting.append((index, sample))
+        self._due = self._next_due()
 
     def _take_window(self, out: ChainOutput) -> None:
         index, sample = self._waiting.popleft()
-        window = beat_window(self._ecg.until(index + AFTER), index - self._ecg.start)
-        if window is None:
+        start = self._ecg.start
+        window = np.empty(WINDOW, dtype=np.float32)
+        if not cut_window(self._ecg.samples, index + AFTER - start, index - start, window):
             return
-        out.windows.append(BeatWindow(sample=sample, ecg_uv=window, reference=self.reference.current))
+        out.windows.append(BeatWindow(sample, window, self.reference.current))
         self.reference.add(window)
 
     def _take_second(self, out: ChainOutput) -> None:
@@ -333,11 +354,11 @@ class EcgChain:
         index = 0.0
         if not (facts.flat or facts.saturated):
             end = first + ANALYSIS_HZ
-            since = [b for b in self._recent if end - _RECENT_BEATS * ANALYSIS_HZ <= b.position < end]
+            since = [beat for beat in self._recent if end - _RECENT_BEATS * ANALYSIS_HZ <= beat[0] < end]
             index = sqi.quality_index(
                 context[sqi.missing_until(context) :],
-                noise_ratios=[b.noise_ratio for b in since],
-                since_beat_s=(end - since[-1].position) / ANALYSIS_HZ if since else nan,
+                noise_ratios=[ratio for _, ratio in since],
+                since_beat_s=(end - since[-1][0]) / ANALYSIS_HZ if since else nan,
             )
         out.seconds.append(
             SignalSecond(
@@ -363,6 +384,39 @@ def _finite(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _pass(
+    x: NDArray[np.float32],
+    unchecked: bool,
+    raw: NDArray[np.float32],
+    raw_at: int,
+    first: int,
+    hold: int,
+    streams: NDArray[np.void],
+    taps: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    events: NDArray[np.void],
+    high_pass: NDArray[np.float64],
+    low_pass: NDArray[np.float64],
+    filter_state: NDArray[np.float64],
+    filter_ring: NDArray[np.float64],
+    ecg: NDArray[np.float32],
+    ecg_at: int,
+) -> int:
+    """Take analysis samples into both histories, from ``raw_at`` and ``ecg_at`` on; return the beats decided.
+
+    One pass, because each call of a compiled function costs Python more than these samples cost it. ``unchecked``: x
+    may hold what is no number, which becomes NaN.
+    """
+    n = x.size
+    here = raw[raw_at : raw_at + n]
+    for i in range(n):
+        here[i] = x[i] if not unchecked or np.isfinite(x[i]) else np.nan
+    detect(here.reshape(1, n), first, hold, streams, taps, counts, events)
+    condition(here, high_pass, low_pass, filter_state, filter_ring, ecg[ecg_at : ecg_at + n])
+    return int(counts[0])
+
+
 def warm() -> None:
     """Compile every kernel, or load it from numba's cache, before the first patient is connected."""
     for fs_hz in (250.0, 360.0):
@@ -370,5 +424,8 @@ def warm() -> None:
         t = np.arange(int(12 * fs_hz)) / fs_hz
         beats = 1000.0 * np.exp(-0.5 * (((t + 0.5) % 0.8 - 0.4) / 0.012) ** 2)
         chain.push(0, beats.astype(np.float32))
+    reference = RunningReference()
+    for _ in range(GUARDED_FROM + 1):
+        reference.add(np.hanning(WINDOW).astype(np.float32))
     t = np.arange(WINDOW_S * ANALYSIS_HZ) / ANALYSIS_HZ
     ventricular_features((400 * np.sin(2 * np.pi * 4 * t)).astype(np.float32))

@@ -26,12 +26,12 @@ def _low_pass() -> NDArray[np.float64]:
     )
 
 
-_HIGH_PASS: Final = _high_pass()
-_LOW_PASS: Final = _low_pass()
+HIGH_PASS: Final = _high_pass()
+LOW_PASS: Final = _low_pass()
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _condition(
+def condition(
     x: NDArray[np.float32],
     coefficients: NDArray[np.float64],
     taps: NDArray[np.float64],
@@ -84,16 +84,17 @@ class MonitorFilter:
     High-pass: second-order Butterworth, settled on the first sample after a gap. Low-pass: linear-phase FIR (Kaiser),
     at -6 dB at 40 Hz, more than 30 dB down at 60 Hz; its delay is compensated, so sample i of the output stands for the
     time of input sample i - `LOOK_AHEAD`. A NaN gives NaN at its own place and a settled restart after it; beside it
-    the low-pass uses the samples that are there, with their weights renormalised.
+    the low-pass uses the samples that are there, with their weights renormalised. `state` and `ring` are what
+    `condition` goes on with.
     """
 
     def __init__(self) -> None:
-        self._state = np.zeros(5)
-        self._ring = np.full(2 * _LOW_PASS.size, np.nan)
+        self.state = np.zeros(5)
+        self.ring = np.full(2 * LOW_PASS.size, np.nan)
 
     def push(self, x_uv: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return as many samples as given, each for the time `LOOK_AHEAD` samples earlier; in `out` if given."""
         if out is None:
             out = np.empty(x_uv.shape[0], dtype=np.float32)
-        _condition(x_uv, _HIGH_PASS, _LOW_PASS, self._state, self._ring, out)
+        condition(x_uv, HIGH_PASS, LOW_PASS, self.state, self.ring, out)
         return out

@@ -149,7 +149,7 @@ def _wavelet() -> NDArray[np.float64]:
     return np.ascontiguousarray(np.stack((even / (even @ cosine), odd / (odd @ sine))))
 
 
-_TAPS: Final = _wavelet()
+TAPS: Final = _wavelet()
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -322,7 +322,7 @@ def _offer(stream: Record, at: int, level: float) -> None:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _detect(
+def detect(
     x: NDArray[np.float32],
     first: int,
     hold: int,
@@ -331,6 +331,7 @@ def _detect(
     counts: NDArray[np.int64],
     events: NDArray[np.void],
 ) -> None:
+    """Take x (streams, n) into the streams' state; fill counts and events with what was decided."""
     length = taps.shape[1]
     for s in range(x.shape[0]):
         stream = state[s]
@@ -388,6 +389,7 @@ class QrsBank:
 
     Attributes:
         next_index: analysis index of the next sample.
+        hold, state, counts, events: what `detect` takes, for who calls it within a larger compiled pass.
 
     """
 
@@ -399,7 +401,7 @@ class QrsBank:
                 f"{delay_ms:.0f} ms of delay leave no time to decide within {MAX_DECISION_MS:.0f} ms; "
                 "use a shorter resampling filter"
             )
-        self._hold = min(budget, _MAX_HOLD)
+        self.hold = min(budget, _MAX_HOLD)
         self._n_streams = n_streams
         self._reserve(0)
         self.restart(first_index)
@@ -407,7 +409,7 @@ class QrsBank:
     def restart(self, first_index: int) -> None:
         """Forget everything in every stream; the next block starts at analysis index first_index."""
         self.next_index = first_index
-        self._state = np.zeros(self._n_streams, _STREAM)
+        self.state = np.zeros(self._n_streams, _STREAM)
 
     def push(self, x_uv: NDArray[np.float32]) -> QrsEvents:
         """Take (n_streams, n) microvolts at 250 Hz, NaN where missing; return the beats decided in this block.
@@ -415,15 +417,18 @@ class QrsBank:
         The returned arrays are overwritten by the next call.
         """
         n = x_uv.shape[1]
-        # Two decisions are at least the shortest hold apart.
-        need = ceil(n / _PRECURSOR_MIN) + 1
-        if need > self._events.shape[1]:
-            self._reserve(need)
-        _detect(x_uv, self.next_index, self._hold, self._state, _TAPS, self._counts, self._events)
+        self.make_room(n)
+        detect(x_uv, self.next_index, self.hold, self.state, TAPS, self.counts, self.events)
         self.next_index += n
         return self._told
 
+    def make_room(self, n: int) -> None:
+        """Have room in `events` for what n samples can make: two decisions are at least the shortest hold apart."""
+        need = ceil(n / _PRECURSOR_MIN) + 1
+        if need > self.events.shape[1]:
+            self._reserve(need)
+
     def _reserve(self, capacity: int) -> None:
-        self._counts = np.zeros(self._n_streams, np.int64)
-        self._events = np.zeros((self._n_streams, capacity), _EVENT)
-        self._told = QrsEvents(self._counts, *(self._events[name] for name in QrsEvents._fields[1:]))
+        self.counts = np.zeros(self._n_streams, np.int64)
+        self.events = np.zeros((self._n_streams, capacity), _EVENT)
+        self._told = QrsEvents(self.counts, *(self.events[name] for name in QrsEvents._fields[1:]))
