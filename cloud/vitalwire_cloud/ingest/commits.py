@@ -60,14 +60,14 @@ class CommitTeller:
         self._keys = keys
         self._interval_s = interval_s
         self._clock = clock
-        self._due: dict[tuple[str, str], set[tuple[str, str, str]]] = defaultdict(set)
+        self._due: dict[tuple[str, str], set[SeriesKey]] = defaultdict(set)
         self._whole: set[tuple[str, str, str]] = set()
         self._told_s: dict[str, float] = {}
         self._asked_s: dict[str, float] = {}
 
     def note(self, site: str, series: SeriesKey) -> None:
         """Something of `series` was stored, or came again and so was not heard of."""
-        self._due[site, series.gateway].add((series.session, series.device, series.stream))
+        self._due[site, series.gateway].add(series)
 
     def note_all(self, site: str, gateway: str, session: str) -> None:
         """A gateway was born: tell it everything of its session."""
@@ -83,13 +83,7 @@ class CommitTeller:
             if now - self._told_s.get(gateway, -self._interval_s) < self._interval_s:
                 continue
             self._told_s[gateway] = now
-            held = [
-                commit
-                for session in sorted({session for session, _, _ in streams})
-                for commit in self._store.committed(gateway, session)
-                if (session, commit.device, commit.stream) in streams
-            ]
-            if self._publish(site, gateway, held):
+            if self._publish(site, gateway, self._store.held(sorted(streams, key=_in_order))):
                 del self._due[site, gateway]
 
     def _publish(self, site: str, gateway: str, streams: list[StreamCommit]) -> bool:
@@ -128,3 +122,7 @@ def _parts(streams: list[StreamCommit]) -> Iterable[tuple[StreamCommit, ...]]:
     # A gateway that has nothing stored yet hears an empty list, so it knows that somebody listens.
     for at in range(0, max(len(short), 1), MAX_STREAMS):
         yield tuple(short[at : at + MAX_STREAMS])
+
+
+def _in_order(series: SeriesKey) -> tuple[str, str, str]:
+    return (series.session, series.device, series.stream)

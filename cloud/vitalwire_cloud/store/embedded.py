@@ -8,7 +8,7 @@ import fcntl
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,13 +22,14 @@ from vitalwire_cloud.store.interface import (
     Kind,
     Quarantined,
     Replayed,
+    SeriesKey,
     StoreError,
     StoreUnavailableError,
     WriteResult,
 )
 from vitalwire_cloud.store.reading import FILE_NAME, StoreReader, connect
 from vitalwire_cloud.store.writing import BatchWriter
-from vitalwire_edge.wire.messages import DeviceBirth, encode_json
+from vitalwire_edge.wire.messages import DeviceBirth, StreamCommit, encode_json
 
 _LOCK_NAME: Final = "store.lock"
 _MIN_FREE_BYTES: Final = 64 * 1024 * 1024
@@ -97,6 +98,16 @@ class EmbeddedStore(StoreReader):
         """
         with _WRITE_S.time(), self._transaction():
             return self._batch.write(items, quarantined, time.time_ns())
+
+    def held(self, keys: Collection[SeriesKey]) -> list[StreamCommit]:
+        """What is stored of these series, as it is now; of one that is not known nothing is said."""
+        with self._lock:
+            # Nobody else writes, so what the writer remembers is what is there.
+            found = self._batch.held(keys)
+        for gateway, session in {(key.gateway, key.session) for key in keys if key not in found}:
+            for commit in self.committed(gateway, session):
+                found[SeriesKey(gateway, commit.device, commit.stream, session)] = commit
+        return [found[key] for key in keys if key in found]
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Remember a device and its channels from its birth. Raises as `write` does."""

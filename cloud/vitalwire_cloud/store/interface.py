@@ -1,8 +1,11 @@
 """What every store backend does, and the values that pass through it."""
 
+import functools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,8 +30,19 @@ class StoreUnavailableError(StoreError):
     """The store cannot be reached or is full; the same batch may be tried again later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class SeriesKey(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
+    """A stream of one device in one session of its gateway: what sequence numbers count."""
+
+    gateway: str
+    device: str
+    stream: Stream
+    session: str
+
+
+_series_key: Final = functools.lru_cache(maxsize=16_384)(SeriesKey)
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One sequenced message of one device, as it came from its gateway, or the reason why it was set aside."""
 
     gateway: str
@@ -40,19 +54,9 @@ class Item:
     received_ns: int
 
     @property
-    def series(self) -> "SeriesKey":
+    def series(self) -> SeriesKey:
         """What its sequence number counts in."""
-        return SeriesKey(self.gateway, self.device, self.stream, self.session)
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesKey:
-    """A stream of one device in one session of its gateway: what sequence numbers count."""
-
-    gateway: str
-    device: str
-    stream: Stream
-    session: str
+        return _series_key(self.gateway, self.device, self.stream, self.session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +297,9 @@ class Store(StoreReading, Protocol):
 
     def write(self, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
         """Store a batch and its ledger entries. Raises `StoreUnavailableError` with nothing written."""
+
+    def held(self, keys: Collection[SeriesKey]) -> list[StreamCommit]:
+        """What is stored of these series, as it is now; of one that is not known nothing is said."""
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
         """Remember a device and its channels from its birth."""

@@ -3,6 +3,9 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 
+from vitalwire_cloud.store.interface import SeriesKey
+from vitalwire_edge.wire.messages import StreamCommit
+
 
 class RangeSet:
     """Integers kept as sorted, disjoint, non-adjacent inclusive ranges."""
@@ -48,3 +51,8 @@ class RangeSet:
     def count(self) -> int:
         """Number of integers inside."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+
+def commit_of(key: SeriesKey, held: RangeSet) -> StreamCommit:
+    """What a gateway is told of a series of which `held` is stored."""
+    return StreamCommit(key.device, key.stream, key.session, held.low_water(), tuple(held.above_low_water()))

@@ -28,7 +28,7 @@ from vitalwire_cloud.store.interface import (
     StreamAudit,
     VitalPoint,
 )
-from vitalwire_cloud.store.ranges import RangeSet
+from vitalwire_cloud.store.ranges import RangeSet, commit_of
 from vitalwire_cloud.store.segments import Block, assemble
 from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, StreamCommit
 
@@ -121,13 +121,10 @@ class StoreReader:
                 " WHERE gateway = ? AND session = ? ORDER BY device, stream, first",
                 (gateway, session),
             ).fetchall()
-        sets: dict[tuple[str, str], RangeSet] = {}
+        sets: dict[SeriesKey, RangeSet] = {}
         for device, stream, first, last in rows:
-            sets.setdefault((device, stream), RangeSet()).add(first, last)
-        return [
-            msgspec.convert((device, stream, session, held.low_water(), held.above_low_water()), StreamCommit)
-            for (device, stream), held in sets.items()
-        ]
+            sets.setdefault(SeriesKey(gateway, device, stream, session), RangeSet()).add(first, last)
+        return [commit_of(key, held) for key, held in sets.items()]
 
     def devices(self) -> list[DeviceRecord]:
         """Every device with its last birth, by site, gateway and name."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vitalwire_cloud.store.interface import Item, Quarantined, Replayed, SeriesKey, WriteResult
-from vitalwire_cloud.store.ranges import RangeSet
+from vitalwire_cloud.store.ranges import RangeSet, commit_of
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS
 from vitalwire_cloud.store.segments import duration_ns
 from vitalwire_edge.wire.messages import (
@@ -15,6 +15,7 @@ from vitalwire_edge.wire.messages import (
     BeatsMessage,
     ScoresMessage,
     Skip,
+    StreamCommit,
     VitalsMessage,
     WaveBlock,
     encode_json,
@@ -71,6 +72,11 @@ class BatchWriter:
         self._tally("duplicates", result.duplicates)
         self._write_ledger()
         return result
+
+    def held(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, StreamCommit]:
+        """What is stored of those series that were written to since this writer began."""
+        known = ((key, self._series.get(key)) for key in keys)
+        return {key: commit_of(key, series.held) for key, series in known if series is not None}
 
     def replay(self, number: int, item: Item, stored_ns: int) -> Replayed:
         """Store what was set aside as `number` and take it out of there."""

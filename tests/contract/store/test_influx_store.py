@@ -222,6 +222,30 @@ def test_two_workers_on_one_ledger_store_everything_once(bench):
     assert workers[0].counts().conflicts == 0
 
 
+def test_what_one_worker_remembers_yields_to_what_another_stored(bench):
+    first, second = bench.open(), bench.open()
+    key = wave(0).series
+    first.write([wave(0), wave(5)], [])
+    assert second.write([wave(1), wave(5)], []).duplicates == 1
+    assert first.held([key]) == first.committed("gw-1", "s-1")
+    result = first.write([wave(1), wave(2), wave(3)], [])
+    assert (len(result.stored), result.duplicates, result.conflicts) == (2, 1, 0)
+    assert second.held([key]) == first.held([key]) == first.committed("gw-1", "s-1")
+    assert counted(first) == (5 * FS_HZ, 0)
+
+
+def test_a_batch_that_failed_is_not_remembered(bench):
+    store = bench.open()
+    store.write([wave(0)], [])
+    bench.proxy.fail = 503
+    with pytest.raises(StoreUnavailableError):
+        store.write([wave(1), vitals(0)], [])
+    bench.proxy.fail = None
+    assert store.held([wave(1).series, vitals(0).series]) == store.committed("gw-1", "s-1")
+    assert len(store.write([wave(0), wave(1), vitals(0)], []).stored) == 2
+    assert [(a.samples, a.duplicated) for a in store.audit()] == [(2 * FS_HZ, 0), (1, 0)]
+
+
 def test_points_that_are_half_written_are_not_there_yet(bench):
     store = bench.open()
     store.write([wave(0), vitals(0), beats(0, T0), scores(0, T0)], [])

@@ -1,6 +1,7 @@
 """What every store promises: all or nothing, once, cut at gaps, and a reason when it cannot."""
 
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -130,6 +131,25 @@ def test_skips_and_quarantine_count_as_committed_where_their_place_is_known(stor
     assert [(q.payload, q.seq) for q in store.quarantine(10)] == [(b"y", None), (b"x", 6)]
     (found,) = store.audit()
     assert (found.samples, found.skipped) == (250, 1250)
+
+
+def test_a_gateway_is_told_of_the_streams_it_asks_for_and_of_no_other(open_store):
+    with closing(open_store()) as store:
+        store.write([wave(0), wave(2), vitals(0), wave(4, session="s-2")], [])
+    with closing(open_store()) as store:
+        known = [wave(0).series, wave(0, session="s-2").series]
+        absent = SeriesKey("gw-1", "w-9", "ecg", "s-1")
+        before = store.held([*known, absent])
+        assert [(c.session, c.low_water, c.ranges) for c in before] == [
+            ("s-1", 1, ((2, 2),)),
+            ("s-2", 0, ((4, 4),)),
+        ]
+        store.write([wave(1), beats(0, T0)], [])
+        assert [(c.stream, c.low_water) for c in store.held([*known, beats(0, T0).series])] == [
+            ("ecg", 3),
+            ("ecg", 0),
+            ("beat", 1),
+        ]
 
 
 def test_quarantine_is_bounded_and_says_how_many_it_dropped(open_store):

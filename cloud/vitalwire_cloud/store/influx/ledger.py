@@ -4,8 +4,12 @@ Tables on SQLite or PostgreSQL. A batch runs in one transaction that ends after 
 the ledger calls committed is stored, and workers that share a ledger take turns where their batches meet.
 """
 
+# Statements are put together from marks for parameters only.
+# ruff: noqa: S608
+
 import secrets
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +21,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
-from vitalwire_cloud.store.influx.points import SeriesName
+from vitalwire_cloud.store.influx.memory import Memory
+from vitalwire_cloud.store.influx.points import SeriesName, series_name
 from vitalwire_cloud.store.interface import Erasure, Quarantined, SeriesKey, StoreError, StoreUnavailableError
-from vitalwire_cloud.store.ranges import RangeSet
-from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, encode_json
+from vitalwire_cloud.store.ranges import RangeSet, commit_of
+from vitalwire_edge.wire.messages import AlarmMessage, DeviceBirth, Skip, StreamCommit, encode_json
 
 FORMAT_VERSION: Final = 1
 _CHUNK: Final = 150
@@ -127,6 +132,17 @@ ERASURE: Final = sa.Table(
 )
 TALLY: Final = sa.Table("tally", _metadata, _text("name", primary=True), _number("value"))
 
+_ENTERING: Final = (
+    'INSERT INTO ledger (series, "first", "last") VALUES (?, ?, ?)'
+    ' ON CONFLICT (series, "first") DO UPDATE SET "last" = excluded."last"'
+)
+_LEAVING: Final = 'DELETE FROM ledger WHERE series = ? AND "first" = ?'
+_FILLING: Final = (
+    "INSERT INTO newest (measurement, device, channel, newest_ns) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (measurement, device, channel) DO UPDATE SET newest_ns = excluded.newest_ns"
+    " WHERE excluded.newest_ns > newest.newest_ns"
+)
+
 FAMILY: Final = Family("ledger", (made(_metadata),))
 
 
@@ -138,6 +154,8 @@ class Ledger:
 
     def __init__(self, url: str, *, quarantine_rows: int = 10_000) -> None:
         self._quarantine_rows = quarantine_rows
+        self._alone = threading.RLock()
+        self._memory = Memory()
         try:
             parsed = sa.make_url(url)
             options: dict[str, Any] = {}
@@ -151,6 +169,11 @@ class Ledger:
             raise StoreError(f"store.influxdb.ledger_url cannot be used: {error}") from error
         self._shown = parsed.render_as_string(hide_password=True)
         self.lite = parsed.get_backend_name() == "sqlite"
+        # Three statements a batch, for which SQLAlchemy would put parameters together one row at a time.
+        self.mark = "?" if self._writer.dialect.paramstyle == "qmark" else "%s"
+        self.entering, self.leaving, self.filling = (
+            each.replace("?", self.mark) for each in (_ENTERING, _LEAVING, _FILLING)
+        )
         if self.lite:
             sa.event.listen(self._writer, "connect", _durable)
             sa.event.listen(self._writer, "begin", _begin_immediately)
@@ -169,8 +192,36 @@ class Ledger:
     @contextmanager
     def batch(self) -> Iterator["LedgerBatch"]:
         """One transaction: committed on leaving, nothing of it kept when anything raises."""
-        with self._guarded(), self._writer.begin() as connection:
-            yield LedgerBatch(connection, self)
+        with self._guarded(), self._alone:
+            try:
+                with self._writer.begin() as connection:
+                    self._memory.begin(connection, lite=self.lite)
+                    yield LedgerBatch(connection, self, self._memory)
+            except BaseException:
+                self._memory.forget()
+                raise
+
+    def remembered(self, keys: Collection[SeriesKey]) -> list[StreamCommit] | None:
+        """What is committed of series, if that is known without asking the database."""
+        with self._alone:
+            held = self._memory.held
+            if not all(key in held for key in keys) or not self._memory.current():
+                return None
+            return [commit_of(key, held[key]) for key in keys]
+
+    def committed(self, gateway: str, session: str) -> dict[SeriesKey, RangeSet]:
+        """What is committed of every series of a gateway's session, as the database has it."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(SERIES.c.device, SERIES.c.stream, LEDGER.c.first, LEDGER.c.last)
+                .join_from(SERIES, LEDGER, SERIES.c.id == LEDGER.c.series)
+                .where(SERIES.c.gateway == gateway, SERIES.c.session == session)
+                .order_by(SERIES.c.device, SERIES.c.stream, LEDGER.c.first)
+            ).all()
+        found: dict[SeriesKey, RangeSet] = {}
+        for device, stream, first, last in rows:
+            found.setdefault(SeriesKey(gateway, device, stream, session), RangeSet()).add(first, last)
+        return found
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -214,19 +265,38 @@ class Ledger:
 class LedgerBatch:
     """What one batch asks of the ledger and enters into it."""
 
-    def __init__(self, connection: sa.Connection, ledger: Ledger) -> None:
+    def __init__(self, connection: sa.Connection, ledger: Ledger, memory: Memory) -> None:
         self._connection = connection
         self._ledger = ledger
-        self._ids: dict[SeriesKey, int] = {}
-        self._held: dict[SeriesKey, RangeSet] = {}
-        self._written: dict[SeriesKey, list[tuple[int, int]]] = {}
+        self._memory = memory
+        self._touched: set[SeriesKey] = set()
 
-    def open(self, keys: Iterable[SeriesKey]) -> None:
+    def open(self, keys: set[SeriesKey]) -> None:
         """Hold these series until the transaction ends, and learn what is committed of them."""
-        wanted = sorted(set(keys), key=_order)
+        memory = self._memory
+        unknown = [key for key in keys if key not in memory.held]
+        if not unknown:
+            return
+        self._number([key for key in unknown if key not in memory.ids])
+        by_id = {memory.ids[key]: key for key in unknown}
+        ranges: dict[SeriesKey, list[tuple[int, int]]] = {key: [] for key in unknown}
+        for part in _chunks(sorted(by_id)):
+            marks = ", ".join([self._ledger.mark] * len(part))
+            for series, first, last in self._connection.exec_driver_sql(
+                f'SELECT series, "first", "last" FROM ledger WHERE series IN ({marks}) ORDER BY series, "first"',
+                tuple(part),
+            ):
+                ranges[by_id[series]].append((first, last))
+        for key, found in ranges.items():
+            memory.held[key] = RangeSet(found)
+            memory.written[key] = found
+
+    def _number(self, keys: list[SeriesKey]) -> None:
+        """Learn the numbers of series, which are given to those that have none, and hold their rows."""
+        wanted = sorted(keys, key=_order)
         columns = (SERIES.c.gateway, SERIES.c.device, SERIES.c.stream, SERIES.c.session)
         for attempt in (1, 2):
-            missing = [key for key in wanted if key not in self._ids]
+            missing = [key for key in wanted if key not in self._memory.ids]
             if attempt == 2:
                 self._ledger.add(self._connection, SERIES, [_row(key) for key in missing])
             for part in _chunks(missing):
@@ -237,50 +307,36 @@ class LedgerBatch:
                     .with_for_update()
                 )
                 for row_id, gateway, device, stream, session in self._connection.execute(chosen):
-                    self._ids[SeriesKey(gateway, device, stream, session)] = row_id
-        by_id = {self._ids[key]: key for key in wanted}
-        ranges: dict[SeriesKey, list[tuple[int, int]]] = {key: [] for key in wanted}
-        for part_ids in _chunks(list(by_id)):
-            for series, first, last in self._connection.execute(
-                sa.select(LEDGER)
-                .where(LEDGER.c.series.in_(part_ids))
-                .order_by(LEDGER.c.series, LEDGER.c.first)
-            ):
-                ranges[by_id[series]].append((first, last))
-        for key, found in ranges.items():
-            self._held[key] = RangeSet(found)
-            self._written[key] = found
+                    self._memory.ids[SeriesKey(gateway, device, stream, session)] = row_id
 
-    def held(self, key: SeriesKey) -> RangeSet:
-        """What is committed of an open series; what is added to it here is entered by `finish`."""
-        return self._held[key]
+    def holds(self, key: SeriesKey, seq: int) -> bool:
+        """Whether a message of an open series is committed."""
+        return seq in self._memory.held[key]
 
-    def newest(self, series: Iterable[SeriesName]) -> dict[SeriesName, int]:
-        """Up to where each series of the server was filled."""
-        wanted = sorted({(s.measurement, s.device, s.channel) for s in series})
+    def commit(self, key: SeriesKey, first: int, last: int) -> None:
+        """Count `first..last` of an open series as committed; `finish` enters it."""
+        self._memory.held[key].add(first, last)
+        self._touched.add(key)
+
+    def newest(self, series: Collection[SeriesName]) -> dict[SeriesName, int]:
+        """Up to where series of the server were filled; it may tell of others too."""
+        memory = self._memory.newest
+        unknown = [each for each in series if each not in memory]
+        wanted = sorted((each.measurement, each.device, each.channel) for each in unknown)
         columns = (NEWEST.c.measurement, NEWEST.c.device, NEWEST.c.channel)
-        found: dict[SeriesName, int] = {}
+        memory.update(dict.fromkeys(unknown, 0))
         for part in _chunks(wanted):
             chosen = sa.select(NEWEST).where(sa.tuple_(*columns).in_(part)).order_by(*columns)
             for measurement, device, channel, newest_ns in self._connection.execute(chosen.with_for_update()):
-                found[SeriesName(measurement, device, channel)] = newest_ns
-        return found
+                memory[series_name(measurement, device, channel)] = newest_ns
+        return memory
 
-    def fill(self, newest: dict[SeriesName, int]) -> None:
+    def fill(self, filled: dict[SeriesName, int]) -> None:
         """Remember up to where series are filled now."""
-        insert = sqlite.insert if self._ledger.lite else postgresql.insert
-        rows = [
-            {"measurement": s.measurement, "device": s.device, "channel": s.channel, "newest_ns": at}
-            for s, at in sorted(newest.items(), key=lambda each: str(each[0]))
-        ]
+        rows = sorted((each.measurement, each.device, each.channel, at) for each, at in filled.items())
         if rows:
-            statement = insert(NEWEST)
-            later = statement.on_conflict_do_update(
-                index_elements=list(NEWEST.primary_key),
-                set_={"newest_ns": statement.excluded.newest_ns},
-                where=statement.excluded.newest_ns > NEWEST.c.newest_ns,
-            )
-            self._connection.execute(later, rows)
+            self._connection.exec_driver_sql(self._ledger.filling, rows)
+            self._memory.newest.update(filled)
 
     def add_alarm(self, key: SeriesKey, message: AlarmMessage, stored_ns: int) -> None:
         """Enter an alarm message at the next position."""
@@ -290,7 +346,7 @@ class LedgerBatch:
             ALARM.insert(),
             {
                 "position": position,
-                "series": self._ids[key],
+                "series": self._memory.ids[key],
                 "seq": message.seq,
                 "alarm_id": message.alarm_id,
                 "at_ns": message.at_ns,
@@ -302,14 +358,14 @@ class LedgerBatch:
     def add_skip(self, key: SeriesKey, skip: Skip, stored_ns: int) -> bool:
         """Enter what a gateway gave up; False when that was known."""
         row = {
-            "series": self._ids[key],
+            "series": self._memory.ids[key],
             "first": skip.first,
             "last": skip.last,
             "samples": skip.samples,
             "reason": skip.reason,
             "stored_ns": stored_ns,
         }
-        self._held[key].add(skip.first, skip.last)
+        self.commit(key, skip.first, skip.last)
         return self._ledger.add(self._connection, SKIP, [row]) == 1
 
     def add_conflict(self, key: SeriesKey, seq: int, measurement: str, channel: str, time_ns: int) -> None:
@@ -318,7 +374,7 @@ class LedgerBatch:
             "measurement": measurement,
             "channel": channel,
             "time_ns": time_ns,
-            "series": self._ids[key],
+            "series": self._memory.ids[key],
             "seq": seq,
         }
         self._ledger.add(self._connection, CONFLICT, [row])
@@ -329,9 +385,9 @@ class LedgerBatch:
             key = message.series
             place: dict[str, Any] = {} if key is None else _row(key)
             if key is not None and message.seq is not None:
-                if message.seq in self._held[key]:
+                if self.holds(key, message.seq):
                     continue
-                self._held[key].add(message.seq, message.seq)
+                self.commit(key, message.seq, message.seq)
             self._connection.execute(
                 QUARANTINE.insert(),
                 {
@@ -389,20 +445,19 @@ class LedgerBatch:
     def finish(self, duplicates: int) -> None:
         """Enter what is committed now."""
         self._tally("duplicates", duplicates)
-        gone: list[dict[str, int]] = []
-        fresh: list[dict[str, int]] = []
-        for key, held in self._held.items():
-            now, before, series = held.ranges(), self._written[key], self._ids[key]
-            gone += [{"of": series, "at": first} for first, _ in set(before).difference(now)]
-            fresh += [
-                {"series": series, "first": first, "last": last}
-                for first, last in set(now).difference(before)
-            ]
+        gone: list[tuple[int, int]] = []
+        fresh: list[tuple[int, int, int]] = []
+        memory = self._memory
+        for key in self._touched:
+            now, before, series = memory.held[key].ranges(), memory.written[key], memory.ids[key]
+            firsts = {first for first, _ in now}
+            gone += [(series, first) for first, _ in before if first not in firsts]
+            fresh += [(series, *each) for each in set(now).difference(before)]
+            memory.written[key] = now
         if gone:
-            mine = (LEDGER.c.series == sa.bindparam("of"), LEDGER.c.first == sa.bindparam("at"))
-            self._connection.execute(LEDGER.delete().where(*mine), gone)
+            self._connection.exec_driver_sql(self._ledger.leaving, gone)
         if fresh:
-            self._connection.execute(LEDGER.insert(), fresh)
+            self._connection.exec_driver_sql(self._ledger.entering, sorted(fresh))
 
     def _tally(self, name: str, by: int) -> None:
         if not by:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from vitalwire_cloud.store.influx.points import OWNER, VITALS, WAVE, WHOLE, Point, SeriesName, whole
 from vitalwire_cloud.store.influx.server import InfluxServer, literal, name
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS
@@ -55,8 +57,7 @@ class _Taken:
         return [self.by_time[time_ns] for _, time_ns in self.in_order[first:last]]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A point with the time it is written at; `conflict` when other samples already hold its time."""
 
     point: Point
@@ -69,6 +70,32 @@ def place(server: InfluxServer, points: list[Point], newest: dict[SeriesName, in
 
     A point that stands there already, left by a batch that never became committed, keeps its place.
     """
+    disturbed = _disturbed(points, newest)
+    placed = [Placed(p, p.time_ns, False) for p in points if p.series not in disturbed]
+    return (
+        placed + _beside(server, [p for p in points if p.series in disturbed], newest)
+        if disturbed
+        else placed
+    )
+
+
+def _disturbed(points: list[Point], newest: dict[SeriesName, int]) -> set[SeriesName]:
+    """Series in which some point begins before the end of another: nothing else can clash or be there already."""
+    disturbed: set[SeriesName] = set()
+    filled: dict[SeriesName, int] = {}
+    for point in points:
+        series = point.series
+        end_ns = filled.get(series)
+        if end_ns is None:
+            end_ns = newest.get(series, 0)
+        if point.time_ns < end_ns:
+            disturbed.add(series)
+        filled[series] = max(end_ns, point.end_ns, point.time_ns + 1)
+    return disturbed
+
+
+def _beside(server: InfluxServer, points: list[Point], newest: dict[SeriesName, int]) -> list[Placed]:
+    """Places of points that others may stand in the way of."""
     taken: dict[SeriesName, _Taken] = defaultdict(_Taken)
     _look_up(server, [p for p in points if p.time_ns < newest.get(p.series, 0)], taken)
     placed = []

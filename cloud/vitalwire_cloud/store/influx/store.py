@@ -10,6 +10,7 @@ written at the same times with the same fields, and nothing is there twice.
 import base64
 import threading
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from vitalwire_cloud.store.influx.points import (
     WAVE,
     WHOLE,
     Point,
+    SeriesName,
     channel_code,
     channel_name,
     points_of,
@@ -44,6 +46,7 @@ from vitalwire_cloud.store.interface import (
     Replayed,
     Rollup,
     Segment,
+    SeriesKey,
     StoreCounts,
     StoredAlarm,
     StoredBeat,
@@ -54,7 +57,7 @@ from vitalwire_cloud.store.interface import (
     VitalPoint,
     WriteResult,
 )
-from vitalwire_cloud.store.ranges import RangeSet
+from vitalwire_cloud.store.ranges import RangeSet, commit_of
 from vitalwire_cloud.store.reading import MAX_BLOCK_NS, MAX_STRIP_NS, counts_of
 from vitalwire_cloud.store.segments import Block, assemble
 from vitalwire_edge.wire.codes import ValueStatus
@@ -105,7 +108,7 @@ class InfluxStore:
     def _write(self, batch: LedgerBatch, items: list[Item], quarantined: list[Quarantined]) -> WriteResult:
         result = WriteResult()
         stored_ns = time.time_ns()
-        batch.open([i.series for i in items] + [q.series for q in quarantined if q.series is not None])
+        batch.open({i.series for i in items} | {q.series for q in quarantined if q.series is not None})
         points: list[Point] = []
         for item in items:
             _enter(batch, item, stored_ns, points, result)
@@ -120,7 +123,7 @@ class InfluxStore:
             aside = batch.aside(number)
             if aside is None:
                 return "gone"
-            batch.open([item.series])
+            batch.open({item.series})
             points: list[Point] = []
             result = WriteResult()
             # What was set aside with its place known holds that place itself.
@@ -142,15 +145,17 @@ class InfluxStore:
         newest = batch.newest({point.series for point in points})
         placed = place(self.server, points, newest)
         conflicts = 0
+        filled: dict[SeriesName, int] = {}
         for each in placed:
             point = each.point
-            newest[point.series] = max(newest.get(point.series, 0), point.end_ns, each.time_ns + 1)
+            before_ns = filled.get(point.series) or newest.get(point.series, 0)
+            filled[point.series] = max(before_ns, point.end_ns, each.time_ns + 1)
             if each.conflict and point.series.measurement in _COUNTED:
                 conflicts += 1
                 where = (point.series.measurement, point.series.channel, point.time_ns)
                 batch.add_conflict(point.item.series, point.item.seq, *where)
         self.server.write([each.point.line(each.time_ns) for each in placed])
-        batch.fill(newest)
+        batch.fill(filled)
         return conflicts
 
     def register(self, site: str, gateway: str, device: str, birth: DeviceBirth) -> None:
@@ -192,21 +197,17 @@ class InfluxStore:
 
     def committed(self, gateway: str, session: str) -> list[StreamCommit]:
         """What is stored of every stream of a gateway's session."""
-        series = tables.SERIES.c
-        with self.ledger.reading() as connection:
-            rows = connection.execute(
-                sa.select(series.device, series.stream, tables.LEDGER.c.first, tables.LEDGER.c.last)
-                .join_from(tables.SERIES, tables.LEDGER, series.id == tables.LEDGER.c.series)
-                .where(series.gateway == gateway, series.session == session)
-                .order_by(series.device, series.stream, tables.LEDGER.c.first)
-            ).all()
-        sets: dict[tuple[str, str], RangeSet] = {}
-        for device, stream, first, last in rows:
-            sets.setdefault((device, stream), RangeSet()).add(first, last)
-        return [
-            msgspec.convert((device, stream, session, held.low_water(), held.above_low_water()), StreamCommit)
-            for (device, stream), held in sets.items()
-        ]
+        return [commit_of(key, held) for key, held in self.ledger.committed(gateway, session).items()]
+
+    def held(self, keys: Collection[SeriesKey]) -> list[StreamCommit]:
+        """What is stored of these series, as it is now; of one that is not known nothing is said."""
+        remembered = self.ledger.remembered(keys)
+        if remembered is not None:
+            return remembered
+        found: dict[SeriesKey, RangeSet] = {}
+        for gateway, session in {(key.gateway, key.session) for key in keys}:
+            found |= self.ledger.committed(gateway, session)
+        return [commit_of(key, found[key]) for key in keys if key in found]
 
     def devices(self) -> list[DeviceRecord]:
         """Every device with its last birth, by site, gateway and name."""
@@ -435,11 +436,11 @@ def _enter(
     key, message = item.series, item.message
     if isinstance(message, Skip):
         new = batch.add_skip(key, message, stored_ns)
-    elif new := own or item.seq not in batch.held(key):
+    elif new := own or not batch.holds(key, item.seq):
         points += points_of(item, stored_ns)
         if isinstance(message, AlarmMessage):
             batch.add_alarm(key, message, stored_ns)
-        batch.held(key).add(item.seq, item.seq)
+        batch.commit(key, item.seq, item.seq)
     if new:
         result.stored.append(item)
     else:
