@@ -40,8 +40,8 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     queue_messages: Annotated[int, msgspec.Meta(ge=1)] = 2000
     batch_messages: Annotated[int, msgspec.Meta(ge=1)] = 500
-    linger_s: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
-    commit_interval_s: Seconds = 0.1
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    commit_interval_s: Seconds = 0.5
     max_future_s: Seconds = 86_400.0
 
 

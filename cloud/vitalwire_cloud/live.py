@@ -128,6 +128,11 @@ class LiveHub:
             with self._lock:
                 self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody reads."""
+        return bool(self._subscriptions)
+
     def publish(self, events: list[LiveEvent]) -> None:
         """Hand `events` to every reader."""
         for subscription in self._subscriptions:

@@ -1,7 +1,7 @@
 """Telling gateways what is stored, and asking them to say who they are."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -28,6 +28,9 @@ MAX_RANGES: Final = 100
 MAX_STREAMS: Final = 16
 """Streams in one message: with all their ranges they stay below 64 KiB."""
 
+_MANY: Final = 128
+"""Messages after which a gateway hears at once: an eighth of the window that it leaves unconfirmed."""
+
 REBIRTH_EVERY_S: Final = 5.0
 _COMMAND_LIFE_S: Final = 30
 
@@ -42,6 +45,7 @@ class Publisher(Protocol):
 class CommitTeller:
     """Publishes to each gateway what the store holds of its streams, at most every `interval_s`.
 
+    A gateway that catches up hears sooner: it sends no more than a window of messages that are not confirmed.
     A stream stays due until a message about it is on its way; ranges are read from the store at that moment, so
     nothing is ever confirmed that is not durable.
     """
@@ -60,14 +64,14 @@ class CommitTeller:
         self._keys = keys
         self._interval_s = interval_s
         self._clock = clock
-        self._due: dict[tuple[str, str], set[SeriesKey]] = defaultdict(set)
+        self._due: dict[tuple[str, str], Counter[SeriesKey]] = defaultdict(Counter)
         self._whole: set[tuple[str, str, str]] = set()
         self._told_s: dict[str, float] = {}
         self._asked_s: dict[str, float] = {}
 
-    def note(self, site: str, series: SeriesKey) -> None:
-        """Something of `series` was stored, or came again and so was not heard of."""
-        self._due[site, series.gateway].add(series)
+    def note(self, site: str, series: SeriesKey, messages: int = 1) -> None:
+        """So many messages of `series` were stored, or came again and so were not heard of."""
+        self._due[site, series.gateway][series] += messages
 
     def note_all(self, site: str, gateway: str, session: str) -> None:
         """A gateway was born: tell it everything of its session."""
@@ -80,7 +84,8 @@ class CommitTeller:
                 self._whole.discard((site, gateway, session))
         now = self._clock()
         for (site, gateway), streams in list(self._due.items()):
-            if now - self._told_s.get(gateway, -self._interval_s) < self._interval_s:
+            soon = now - self._told_s.get(gateway, -self._interval_s) < self._interval_s
+            if soon and streams.total() < _MANY:
                 continue
             self._told_s[gateway] = now
             if self._publish(site, gateway, self._store.held(sorted(streams, key=_in_order))):

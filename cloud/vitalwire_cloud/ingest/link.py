@@ -1,5 +1,6 @@
 """The connection to the broker: MQTT 5, manual acknowledgement, one bounded queue between callback and writer."""
 
+import functools
 import random
 import threading
 from collections.abc import Sequence
@@ -131,10 +132,7 @@ class BrokerLink:
         """Publish with QoS 1; False when it was not even queued because there is no connection."""
         if not self._connected.is_set():
             return False
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        if expiry_s is not None:
-            properties.MessageExpiryInterval = expiry_s
-        info = self._client.publish(topic, payload, qos=_QOS, properties=properties)
+        info = self._client.publish(topic, payload, qos=_QOS, properties=_properties(expiry_s))
         return info.rc == paho.MQTT_ERR_SUCCESS
 
     def _spread_reconnects(self) -> None:
@@ -211,6 +209,15 @@ class BrokerLink:
         came = deliveries(messages, self._connection)
         while not self._stopping.is_set() and not self.queue.put_all(came, _FULL_POLL_S):
             continue
+
+
+@functools.lru_cache(maxsize=64)
+def _properties(expiry_s: int | None) -> Properties:
+    """Properties of a message; made once, because paho makes them anew from a table of all that MQTT has."""
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if expiry_s is not None:
+        properties.MessageExpiryInterval = expiry_s
+    return properties
 
 
 def subscriptions(site: str | None, group: str) -> list[str]:

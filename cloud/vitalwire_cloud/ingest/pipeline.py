@@ -26,6 +26,7 @@ from vitalwire_cloud.store.interface import (
     StoreUnavailableError,
     WriteResult,
 )
+from vitalwire_edge.wire import rice
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     DeviceBirth,
@@ -111,6 +112,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Learn what the store knows and begin. Raises `StoreError`."""
+        rice.warm()
         for record in self._store.devices():
             self._sites[record.gateway] = record.site
             self._devices.add((record.gateway, record.device))
@@ -351,14 +353,14 @@ class Pipeline:
             metrics.STORED.labels(stream).inc(count)
         for item in result.stored:
             _observe_latency(item, now_ns)
-        for series in dict.fromkeys(each.item.series for each in accepted):
-            self._confirm(series)
+        for series, messages in Counter(each.item.series for each in accepted).items():
+            self._confirm(series, messages)
             if (series.gateway, series.device) not in self._devices:
                 self._teller.ask_rebirth(self._sites[series.gateway], series.gateway, "unknown device")
         for message in quarantined:
             if message.series is not None and message.seq is not None:
-                self._confirm(message.series, message.topic)
-        events: list[LiveEvent] = live_events(result.stored, accepted)
+                self._confirm(message.series, 1, message.topic)
+        events: list[LiveEvent] = live_events(result.stored, accepted) if self._hub.watched else []
         for notice in notices:
             self._notice(notice)
             if not notice.retained:
@@ -368,7 +370,7 @@ class Pipeline:
         if any(item.stream == "alarm" for item in result.stored):
             self._watcher.wake()
 
-    def _confirm(self, series: SeriesKey, topic: str | None = None) -> None:
+    def _confirm(self, series: SeriesKey, messages: int, topic: str | None = None) -> None:
         site = self._sites.get(series.gateway)
         if site is None and topic is not None:
             try:
@@ -376,7 +378,7 @@ class Pipeline:
             except TopicError:
                 return
         if site is not None:
-            self._teller.note(site, series)
+            self._teller.note(site, series, messages)
 
     def _notice(self, notice: Notice) -> None:
         topic, message = notice.topic, notice.message

@@ -1,13 +1,14 @@
-"""The encoder of codec `RICE` (its layout: `wire.blocks`), compiled: a gateway packs every sample that it carries.
+"""The codec `RICE` (its layout: `wire.blocks`), compiled: gateway and cloud handle every sample that they carry."""
 
-It stands apart because only gateways pack, and numba is no part of the cloud's installation.
-"""
+from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vitalwire_edge.wire.blocks import MAX_K, MAX_ORDER, PARTITION
+PARTITION: Final = 128
+MAX_ORDER: Final = 3
+MAX_K: Final = 20
 
 
 def encode(samples: NDArray[np.int16]) -> bytes | None:
@@ -88,6 +89,101 @@ def _code(
     return parameters, (at_unary + 7) // 8, (at_binary + 7) // 8
 
 
+def decode(data: bytes, count: int) -> NDArray[np.int16] | None:
+    """The `count` samples in a coded block, or None where it does not hold exactly that."""
+    if not 0 < count <= _MOST_PER_BYTE * len(data):
+        return None
+    samples = np.empty(count, dtype=np.int16)
+    return samples if _decode(np.frombuffer(data, dtype=np.uint8), samples) else None
+
+
+_MOST_PER_BYTE: Final = 8
+"""A sample takes at least the bit that ends its unary part; so a short block asks for no room that it cannot fill."""
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _decode(data: NDArray[np.uint8], samples: NDArray[np.int16]) -> bool:
+    """Fill the samples; False where the data hold fewer, more or others."""
+    order, at_unary, at_binary = _layout(data, samples.size)
+    if order < 0:
+        return False
+    values = np.empty(samples.size, dtype=np.int64)
+    for i in range(order):
+        low, high = int(data[1 + 2 * i]), int(data[2 + 2 * i])
+        values[i] = low + (high << 8) - ((high & 128) << 9)
+    if not _residuals(data, 1 + 2 * order, at_unary, at_binary, values[order:]):
+        return False
+    _sum_up(values, order)
+    for i in range(samples.size):
+        if not -32768 <= values[i] <= 32767:
+            return False
+        samples[i] = values[i]
+    return True
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _layout(data: NDArray[np.uint8], count: int) -> tuple[int, int, int]:
+    """Order, and where unary and binary part begin; an order of -1 where the block cannot hold `count` samples."""
+    broken = (-1, 0, 0)
+    order = int(data[0])
+    residuals = count - order
+    if order > MAX_ORDER or residuals <= 0:
+        return broken
+    at_k = 1 + 2 * order
+    partitions = (residuals + PARTITION - 1) // PARTITION
+    at_unary = at_k + partitions + 2
+    if data.size < at_unary:
+        return broken
+    at_binary = at_unary + int(data[at_unary - 2]) + (int(data[at_unary - 1]) << 8)
+    bits = 0
+    for p in range(partitions):
+        k = int(data[at_k + p])
+        if k > MAX_K:
+            return broken
+        bits += k * min(PARTITION, residuals - p * PARTITION)
+    if at_binary + (bits + 7) // 8 != data.size:
+        return broken
+    return order, at_unary, at_binary
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _residuals(
+    data: NDArray[np.uint8], at_k: int, at_unary: int, at_binary: int, residuals: NDArray[np.int64]
+) -> bool:
+    """Fill the residuals; False where the unary part holds fewer or more."""
+    bit, end, low_bit = 8 * at_unary, 8 * at_binary, 8 * at_binary
+    for i in range(residuals.size):
+        start = bit
+        while bit < end and not data[bit >> 3] & (128 >> (bit & 7)):
+            bit += 1
+        if bit == end:
+            return False
+        folded = bit - start
+        bit += 1
+        for _ in range(data[at_k + i // PARTITION]):
+            folded = (folded << 1) | ((int(data[low_bit >> 3]) >> (7 - (low_bit & 7))) & 1)
+            low_bit += 1
+        residuals[i] = -((folded + 1) >> 1) if folded & 1 else folded >> 1
+    while bit < end:
+        if data[bit >> 3] & (128 >> (bit & 7)):
+            return False
+        bit += 1
+    return True
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sum_up(values: NDArray[np.int64], order: int) -> None:
+    """From `order` warm-up samples and the differences of that order after them to samples, in place."""
+    for level in range(1, order):
+        for i in range(order - 1, level - 1, -1):
+            values[i] -= values[i - 1]
+    for level in range(order - 1, -1, -1):
+        for i in range(level + 1, values.size):
+            values[i] += values[i - 1]
+
+
 def warm() -> None:
     """Compile, or load from numba's cache, before the first block."""
-    encode(np.arange(2 * PARTITION, dtype=np.int16))
+    coded = encode(np.arange(2 * PARTITION, dtype=np.int16))
+    assert coded is not None
+    decode(coded, 2 * PARTITION)

@@ -164,6 +164,19 @@ def test_a_gateway_is_told_at_most_every_interval_and_always_the_latest(telling)
     assert {topic for topic, _ in outbox.sent} == {"v1/ward-3/gw-1/committed"}
 
 
+def test_a_gateway_that_catches_up_is_told_before_the_interval_is_over(telling):
+    store, teller, outbox, _, told = telling
+    teller.note("ward-3", ECG_SERIES)
+    teller.tell()
+    store.write([wave(seq) for seq in range(200)], [])
+    teller.note("ward-3", ECG_SERIES, 100)
+    teller.tell()
+    assert len(outbox.sent) == 1
+    teller.note("ward-3", ECG_SERIES, 100)
+    teller.tell()
+    assert [stream.low_water for stream in told()] == [200]
+
+
 def test_what_could_not_be_said_is_said_later(telling):
     store, teller, outbox, now, told = telling
     store.write([wave(0)], [])

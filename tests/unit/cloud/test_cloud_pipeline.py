@@ -72,6 +72,8 @@ class Watcher:
 
 
 class Hub(LiveHub):
+    watched = True
+
     def __init__(self) -> None:
         super().__init__()
         self.events: list[object] = []
