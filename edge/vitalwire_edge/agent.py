@@ -46,6 +46,7 @@ from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.orders import Orders
 from vitalwire_edge.wearable.patient import Baselines
 from vitalwire_edge.wearable.scoring import Scoring
+from vitalwire_edge.wearable.staff import StaffBook
 from vitalwire_edge.wire.messages import (
     MAX_DEMAND_S,
     AlarmMessage,
@@ -101,8 +102,14 @@ class Agent:
             healthy=self._healthy,
         )
         self.baselines = Baselines(config.patient_folder)
+        self.staff = StaffBook(config.patient_folder)
         self.orders = Orders(
-            config.patient_folder, self.baselines, clock=self.clock, renew=self._renew_patient
+            config.patient_folder,
+            self.baselines,
+            clock=self.clock,
+            renew=self._renew_patient,
+            staff=self.staff,
+            spoke=self._staff_spoke,
         )
         self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
         presence = Presence(
@@ -139,6 +146,7 @@ class Agent:
             scoring=Scoring(self.models.slot, config.scoring, self.baselines)
             if config.scoring.enabled
             else None,
+            said=self.staff.said,
         )
         self.door = Doorkeeper(self._wearable)
         self._expected = ExpectedWearables(Path(f"{config.spool.path}.wearables.json"))
@@ -339,9 +347,14 @@ class Agent:
         else:
             wearable.new_patient(forget)
 
+    def _staff_spoke(self, device: str) -> None:
+        wearable = self.door.wearables.get(device)
+        if wearable is not None:
+            wearable.staff_spoke()
+
     def _obey(self, command: Command) -> None:
         """A command that the cloud sealed and that has not expired."""
-        if command.command == "new_patient":
+        if command.command in {"new_patient", "staff"}:
             self.orders.obey(command)
             self.link.wake()
             return

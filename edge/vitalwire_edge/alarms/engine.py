@@ -77,8 +77,8 @@ class AlarmEngine:
     ) -> None:
         self.device = device
         self.staff = StaffEntries() if staff is None else staff
+        self.paced: Paced = paced
         self._config = config
-        self._paced = paced
         self._register = register = AlarmRegister(open_alarms)
         self._asystole = AsystoleRule(config.asystole)
         self._vf = VentricularFibrillationRule(config.ventricular_fibrillation)
@@ -252,7 +252,7 @@ class AlarmEngine:
             notes = verdict.notes
             if kind in _PULSELESS and self._has_pulse(at_ns):
                 notes = (*notes, PULSE_PRESENT)
-            if kind in _PULSELESS and self._paced == "yes":
+            if kind in _PULSELESS and self.paced == "yes":
                 notes = (*notes, "paced patient")
             value = verdict.value if verdict.value is not None and isfinite(verdict.value) else None
             verdict = replace(verdict, notes=notes, value=value)

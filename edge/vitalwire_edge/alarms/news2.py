@@ -12,13 +12,15 @@ from typing import Final, Literal
 from vitalwire_edge.alarms.change import AlarmChange, Ended, Finding, Hold, Verdict
 from vitalwire_edge.alarms.config import News2Config
 from vitalwire_edge.signal.vitals import SPOT_MAX_AGE_S, WINDOW_S, VitalsWindow
+from vitalwire_edge.wire import messages
 from vitalwire_edge.wire.codes import Code
 from vitalwire_edge.wire.messages import Priority
 
-Consciousness = Literal["alert", "confusion", "voice", "pain", "unresponsive"]
-Scale = Literal[1, 2]
+Consciousness = messages.Consciousness
+Scale = messages.Spo2Scale
 Band = Literal["low", "low_medium", "medium", "high", "incomplete"]
 Parameter = Literal["respiration", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature"]
+Entry = Literal["consciousness", "oxygen", "SpO2 scale"]
 
 RULE: Final = "news2/1"
 _WHOLE: Final = Decimal(1)
@@ -31,6 +33,7 @@ class Observation:
 
     `respiration` and `pulse` in /min, `spo2` in %, `systolic` in mm[Hg], `temperature` in Cel; `oxygen`: breathing
     supplemental oxygen; `scale`: SpO2 scale 2 only where a clinician prescribed it (hypercapnic respiratory failure).
+    `too_old` names what staff said so long ago that it counts as not said.
     """
 
     respiration: float | None = None
@@ -41,6 +44,7 @@ class Observation:
     consciousness: Consciousness | None = None
     temperature: float | None = None
     scale: Scale = 1
+    too_old: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,14 @@ class News2:
 
     `total` is the sum of what is known: the score where `missing` is empty, else a lower bound. `band` follows the
     response table (0-4 low, a single 3 low-medium, 5-6 medium, 7 and more high); "incomplete" where the lower bound
-    alone would be low.
+    alone would be low. `too_old` names the staff's entries that count no more.
     """
 
     total: int
     points: dict[Parameter, int]
     missing: tuple[Parameter, ...]
     band: Band
+    too_old: tuple[Entry, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -150,7 +155,7 @@ def news2(observation: Observation) -> News2:
     missing = tuple(name for name, value in scored.items() if value is None)
     total = sum(points.values())
     band = band_of(total, single_three=3 in points.values(), complete=not missing)
-    return News2(total=total, points=points, missing=missing, band=band)
+    return News2(total=total, points=points, missing=missing, band=band, too_old=o.too_old)
 
 
 def _points(value: float | None, table: Callable[[float], int]) -> int | None:
@@ -159,10 +164,9 @@ def _points(value: float | None, table: Callable[[float], int]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class StaffEntry:
-    """Something only a person can say: who said it, when, and until when it counts."""
+    """Something only a person can say: when it was seen, and until when it counts. Who said it stays in the cloud."""
 
     value: Consciousness | bool | Scale
-    author: str
     entered_ns: int
     expires_ns: int
 
@@ -195,6 +199,11 @@ def observe(
         value(Code.PULSE_RATE),
     )
     consciousness, oxygen = _said(staff.consciousness, now_ns), _said(staff.oxygen, now_ns)
+    said: dict[Entry, StaffEntry | None] = {
+        "consciousness": staff.consciousness,
+        "oxygen": staff.oxygen,
+        "SpO2 scale": staff.scale,
+    }
     return Observation(
         respiration=value(Code.RESPIRATION_RATE),
         spo2=value(Code.SPO2),
@@ -204,6 +213,7 @@ def observe(
         consciousness=consciousness if isinstance(consciousness, str) else None,
         temperature=value(Code.TEMPERATURE),
         scale=2 if _said(staff.scale, now_ns) == 2 else 1,
+        too_old=tuple(name for name, entry in said.items() if entry and now_ns >= entry.expires_ns),
     )
 
 
@@ -291,3 +301,5 @@ def _notes(score: News2) -> Iterable[str]:
             yield f"{name} {points} points"
     if score.missing:
         yield f"unknown: {', '.join(score.missing)}"
+    if score.too_old:
+        yield f"said too long ago: {', '.join(score.too_old)}"

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import nan
-from typing import Final, Literal
+from typing import Any, Final
 
 import structlog
 
 from vitalwire_edge.alarms import AlarmChange, AlarmConfig, AlarmEngine
+from vitalwire_edge.alarms.news2 import News2, StaffEntries, StaffEntry
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.wire.codes import Code, ValueStatus
-from vitalwire_edge.wire.messages import VitalValue
+from vitalwire_edge.wire.messages import Entered, Paced, StaffState, VitalValue
 
 log = structlog.get_logger()
 
@@ -22,15 +23,15 @@ class DeviceAlarms:
     """Runs the engine of one device and hands every change, in UTC, to `on_change`.
 
     The engine's time is the monotonic clock plus the offset that held when this began; a change is moved to today's
-    UTC on its way out. An engine that fails costs its input, is counted in `failures` and said loudly; it never costs
-    the data.
+    UTC on its way out, what staff said to then on its way in. An engine that fails costs its input, is counted in
+    `failures` and said loudly; it never costs the data.
     """
 
     def __init__(
         self,
         device: str,
         config: AlarmConfig,
-        paced: Literal["yes", "no", "unknown"],
+        paced: Paced,
         clock: GatewayClock,
         on_change: Callable[[AlarmChange], None],
         open_alarms: Iterable[AlarmChange] = (),
@@ -42,6 +43,19 @@ class DeviceAlarms:
         self._clock_ns = 0
         self.failures = 0
         self._engine = AlarmEngine(device=device, config=config, paced=paced, open_alarms=tuple(open_alarms))
+        self._staff = StaffState()
+        self._staff_shift_ns = 0
+
+    def told(self, staff: StaffState, paced: Paced) -> None:
+        """What staff say of the wearer, in place of what they said before, and whether that one has a pacemaker."""
+        self._staff = staff
+        self._engine.paced = paced
+        self._place_staff()
+
+    @property
+    def news2(self) -> News2 | None:
+        """The score computed last; None before the first."""
+        return self._engine.news2
 
     @property
     def late_readings(self) -> int:
@@ -81,7 +95,28 @@ class DeviceAlarms:
         """Time passes, with or without data."""
         if mono_ns - self._clock_ns >= _CLOCK_EVERY_NS:
             self._clock_ns = mono_ns
+            if self._staff_shift_ns != self._shift_ns:
+                self._place_staff()
             self._run(lambda: self._engine.on_clock(self._line(mono_ns)))
+
+    @property
+    def _shift_ns(self) -> int:
+        return self._clock.offset_ns - self._base_ns
+
+    def _place_staff(self) -> None:
+        """Staff speak in UTC, the engine's time began before a step of the clock."""
+        shift_ns = self._staff_shift_ns = self._shift_ns
+
+        def placed(said: Entered[Any] | None) -> StaffEntry | None:
+            if said is None:
+                return None
+            return StaffEntry(said.value, said.entered_ns - shift_ns, said.expires_ns - shift_ns)
+
+        self._engine.staff = StaffEntries(
+            consciousness=placed(self._staff.consciousness),
+            oxygen=placed(self._staff.oxygen),
+            scale=placed(self._staff.spo2_scale),
+        )
 
     def _line(self, mono_ns: int) -> int:
         return mono_ns + self._base_ns
@@ -93,6 +128,6 @@ class DeviceAlarms:
             self.failures += 1
             log.exception("alarm_rules_failed", device=self._device, failures=self.failures)
             return
-        shift = self._clock.offset_ns - self._base_ns
+        shift = self._shift_ns
         for change in changes:
             self._on_change(replace(change, onset_ns=change.onset_ns + shift, at_ns=change.at_ns + shift))

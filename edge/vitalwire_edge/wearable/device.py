@@ -42,6 +42,8 @@ from vitalwire_edge.wire.messages import (
     DeviceDeath,
     DeviceStatus,
     Flag,
+    Paced,
+    StaffState,
     VitalValue,
 )
 from vitalwire_edge.wire.topics import Stream
@@ -57,9 +59,13 @@ _SETTLE_FRAMES = 4096
 Reason = Literal["goodbye", "closed", "silent"]
 
 
+def _nothing_said(_device: str) -> StaffState:
+    return StaffState()
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a wearable's pipeline needs from the gateway."""
+    """What a wearable's pipeline needs from the gateway; `said` is what staff say of whoever wears a device."""
 
     clock: GatewayClock
     telemetry: TelemetryConfig
@@ -68,6 +74,7 @@ class Surroundings:
     put: Callable[[Entry], None]
     on_alarm: Callable[[str, AlarmChange], None]
     scoring: Scoring | None = None
+    said: Callable[[str], StaffState] = _nothing_said
 
 
 class Wearable:
@@ -90,7 +97,7 @@ class Wearable:
         self._battery: int | None = None
         self._vitals_seen: dict[Code, None] = {}
         self._departed = True
-        self._paced = around.telemetry.pacing(name)
+        self._paced: Paced = "unknown"
         self._policy = WavePolicy(around.telemetry)
         self._meet_patient(open_alarms)
         self._start_anew()
@@ -98,14 +105,15 @@ class Wearable:
     def _meet_patient(self, open_alarms: Sequence[AlarmChange] = ()) -> None:
         """Alarm rules and scoring, with what is kept of the patient."""
         around = self._around
+        self._paced = self._pacing()
         by_rule = [change for change in open_alarms if change.kind != KIND]
         by_model = next((change for change in open_alarms if change.kind == KIND), None)
         self._alarms = DeviceAlarms(
             self.name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule
         )
+        self._alarms.told(around.said(self.name), self._paced)
         # A pacemaker's beats have no P wave of the patient's own, and none that is ectopic as the rule means it.
-        trends = around.telemetry.trends and self._paced != "yes"
-        self._trend = DeviceTrend(self.name, around.telemetry.qtc) if trends else None
+        self._trend = self._new_trend()
         self._scoring: BeatScoring | None = None
         if around.scoring is not None:
             self._scoring = BeatScoring(
@@ -117,6 +125,31 @@ class Wearable:
                 on_alert=self._put_alarm,
                 open_alert=by_model,
             )
+
+    def _pacing(self) -> Paced:
+        """What staff said of a pacemaker, else what the configuration says."""
+        said = self._around.said(self.name).paced
+        return self._around.telemetry.pacing(self.name) if said == "unknown" else said
+
+    def _new_trend(self) -> DeviceTrend | None:
+        telemetry = self._around.telemetry
+        return DeviceTrend(self.name, telemetry.qtc) if telemetry.trends and self._paced != "yes" else None
+
+    def staff_spoke(self) -> None:
+        """Staff said something new of whoever wears this."""
+        before, self._paced = self._paced, self._pacing()
+        self._alarms.told(self._around.said(self.name), self._paced)
+        if self._paced == before:
+            return
+        if self._scoring is not None:
+            self._scoring.pacing(self._paced, self._clock.now().mono_ns)
+        if "yes" in (before, self._paced):
+            self._trend = self._new_trend()
+            ecg = self._ecg()
+            if self._trend is not None and ecg is not None:
+                self._trend.begin(ecg.info.rate_mhz / 1000)
+        if isinstance(self.lifecycle, DeviceBirth):
+            self._birth()
 
     def new_patient(self, forget: Callable[[], None]) -> None:
         """Somebody else wears it from now on: `forget` what is kept on disk; alarms of the one before end here."""
@@ -136,15 +169,21 @@ class Wearable:
             if scoring is not None and self._scoring is not None:
                 self._scoring.counts.update(scoring.counts)
             self._analyse()
+            # What the one before had, or not, stands in the birth.
+            if isinstance(self.lifecycle, DeviceBirth) and self.lifecycle.paced != self._paced:
+                self._birth()
 
     def _analyse(self) -> None:
         """Have the ECG analysed from here on, from the reference beat that is known."""
-        ecg = next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
+        ecg = self._ecg()
         if ecg is not None:
             scoring, fs_hz = self._scoring, ecg.info.rate_mhz / 1000
             ecg.analyse(None if scoring is None else scoring.begin(int(ecg.info.code), fs_hz))
             if self._trend is not None:
                 self._trend.begin(fs_hz)
+
+    def _ecg(self) -> WaveformChannel | None:
+        return next((c for c in self._channels if c.info.code in LEADS and c.usable), None)
 
     @property
     def heard_ns(self) -> int:
@@ -343,6 +382,7 @@ class Wearable:
         if self._scoring is not None:
             self._scoring.end(now_ns)
         self._alarms = DeviceAlarms(self.name, self._around.alarms, self._paced, self._clock, self._put_alarm)
+        self._alarms.told(self._around.said(self.name), self._paced)
         self._alarms.failures = failures
 
     def _use_wave(self, device_ns: int, wave: Wave) -> None:

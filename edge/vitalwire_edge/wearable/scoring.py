@@ -165,6 +165,12 @@ class BeatScoring:
         if self._open is not None and now_ns >= self._open_until_ns:
             self._clear(now_ns)
 
+    def pacing(self, paced: Literal["yes", "no", "unknown"], now_ns: int) -> None:
+        """What is known of a pacemaker has changed: with one nothing is scored, and no alert of before holds."""
+        self._paced = paced
+        if paced == "yes":
+            self.end(now_ns)
+
     def end(self, now_ns: int) -> None:
         """The patient is another one: hand out what was gathered, and end an alert that is open."""
         self.flush()

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from enum import IntFlag
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -153,6 +153,10 @@ DataMessage = WaveBlock | VitalsMessage | BeatsMessage | ScoresMessage | Skip
 Priority = Literal["high", "medium", "low"]
 Category = Literal["physiological", "technical"]
 Phase = Literal["raised", "updated", "cleared"]
+Paced = Literal["yes", "no", "unknown"]
+Consciousness = Literal["alert", "confusion", "voice", "pain", "unresponsive"]
+"""ACVPU: what a person at the bedside says of a patient."""
+Spo2Scale = Literal[1, 2]
 
 
 class BeatEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,7 +250,7 @@ class DeviceBirth(msgspec.Struct, frozen=True, kw_only=True):
     device_boot: int
     simulated: bool
     channels: tuple[ChannelInfo, ...]
-    paced: Literal["yes", "no", "unknown"] = "unknown"
+    paced: Paced = "unknown"
 
 
 class DeviceDeath(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,26 +303,53 @@ class Committed(msgspec.Struct, frozen=True, array_like=True):
     streams: tuple[StreamCommit, ...]
 
 
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_V = TypeVar("_V")
+
+
+class Entered(msgspec.Struct, Generic[_V], frozen=True, kw_only=True):
+    """Something only a person can say: seen at `entered_ns`, worth nothing from `expires_ns` on."""
+
+    value: _V
+    entered_ns: _Moment
+    expires_ns: _Moment
+
+
+class StaffState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that staff say of whoever wears a device, and nothing of who that is; None was not said.
+
+    `oxygen`: breathing supplemental oxygen; `spo2_scale` 2 only where a clinician prescribed it. `paced` unknown leaves
+    the gateway's own configuration in force.
+    """
+
+    consciousness: Entered[Consciousness] | None = None
+    oxygen: Entered[bool] | None = None
+    spo2_scale: Entered[Spo2Scale] | None = None
+    paced: Paced = "unknown"
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the cloud asks of a gateway.
 
     `rebirth` makes it say all births again; `waveform` makes it send the waveform of `device` for the next `seconds`,
     at most `MAX_DEMAND_S`, and what it still holds of the time before; `new_patient` makes it forget, once for each
-    `order` that is higher than the one before, all that it learned of the patient of `device`.
+    `order` that is higher than the one before, all that it learned of the patient of `device`; `staff` makes it put
+    `staff` in place of all that staff said of that patient before, unless a `new_patient` with a higher `order` came.
     """
 
-    command: Literal["rebirth", "waveform", "new_patient"]
+    command: Literal["rebirth", "waveform", "new_patient", "staff"]
     at_ns: int
     expires_ns: int
     device: str | None = None
     seconds: float | None = None
     order: int | None = None
+    staff: StaffState | None = None
 
 
 class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway has done what `order` said, and that is on disk. Sealed with the gateway's key."""
 
-    command: Literal["new_patient"]
+    command: Literal["new_patient", "staff"]
     order: int
     device: str
     at_ns: int

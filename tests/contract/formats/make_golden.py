@@ -182,6 +182,31 @@ def wire() -> dict[str, object]:
     }
 
 
+def staff_wire() -> dict[str, object]:
+    """What came with the entries of staff; the first messages stay as they were."""
+
+    def seen(value: object) -> m.Entered:
+        return m.Entered(value=value, entered_ns=T0, expires_ns=T0 + 12 * 3600 * SECOND_NS)
+
+    said = m.StaffState(consciousness=seen("voice"), oxygen=seen(True), spo2_scale=seen(2), paced="no")
+    about = {"command": "staff", "device": "w-1", "at_ns": T0}
+    text: list[m.JsonMessage] = [
+        m.Command(**about, expires_ns=T0 + 1, order=10, staff=said),
+        m.Command(**about, expires_ns=T0 + 1, order=11, staff=m.StaffState()),
+        m.Obeyed(**about, order=10),
+    ]
+    return {
+        "json": [
+            {
+                "kind": type(each).__name__,
+                "hex": m.encode_json(each).hex(),
+                "value": msgspec.to_builtins(each),
+            }
+            for each in text
+        ]
+    }
+
+
 def artifact(folder: Path) -> None:
     """An artifact and the root that it is trusted by; the private half is thrown away."""
     root = Root.new()
@@ -203,6 +228,7 @@ def main(folder: Path) -> None:
         (folder / f"spool-{FORMAT}.sqlite.gz").write_bytes(packed(spool(Path(made))))
     artifact(folder)
     (folder / "wire-1.json").write_text(json.dumps(wire(), indent=1) + "\n")
+    (folder / "wire-1-staff.json").write_text(json.dumps(staff_wire(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

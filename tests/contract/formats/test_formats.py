@@ -38,6 +38,7 @@ GOLDEN = Path(__file__).parent / "golden"
 STORES = sorted(path.name.removesuffix(".sqlite.gz") for path in GOLDEN.glob("store-*.gz"))
 SPOOLS = sorted(path.name.removesuffix(".sqlite.gz") for path in GOLDEN.glob("spool-*.gz"))
 WIRE = json.loads((GOLDEN / "wire-1.json").read_text())
+STAFF_WIRE = json.loads((GOLDEN / "wire-1-staff.json").read_text())
 T0 = 1_790_000_000_000_000_000
 SECOND_NS = 1_000_000_000
 KEY = bytes(range(32))
@@ -181,7 +182,7 @@ def test_data_messages_keep_their_bytes_and_their_meaning(golden):
     assert m.encode_data(message).hex() == golden["hex"]
 
 
-@pytest.mark.parametrize("golden", WIRE["json"], ids=lambda golden: golden["kind"])
+@pytest.mark.parametrize("golden", WIRE["json"] + STAFF_WIRE["json"], ids=lambda golden: golden["kind"])
 def test_json_messages_keep_their_meaning(golden):
     message = m.decode_json(bytes.fromhex(golden["hex"]), getattr(m, golden["kind"]))
     said = json.loads(msgspec.json.encode(message))

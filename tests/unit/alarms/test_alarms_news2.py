@@ -208,15 +208,17 @@ def test_the_gateways_own_heart_rate_comes_before_the_devices_and_the_pleths():
 
 def test_staff_entries_count_until_they_expire():
     staff = StaffEntries(
-        consciousness=StaffEntry("alert", "nurse", T0, T0 + 60 * S),
-        oxygen=StaffEntry(True, "nurse", T0, T0 + 120 * S),
-        scale=StaffEntry(2, "physician", T0, T0 + 60 * S),
+        consciousness=StaffEntry("alert", T0, T0 + 60 * S),
+        oxygen=StaffEntry(True, T0, T0 + 120 * S),
+        scale=StaffEntry(2, T0, T0 + 60 * S),
     )
     window = VitalsWindow()
     before = observe(window, window, staff, T0 + 59 * S, min_data_s=30)
     after = observe(window, window, staff, T0 + 60 * S, min_data_s=30)
     assert (before.consciousness, before.oxygen, before.scale) == ("alert", True, 2)
     assert (after.consciousness, after.oxygen, after.scale) == (None, True, 1)
+    assert (before.too_old, after.too_old) == ((), ("consciousness", "SpO2 scale"))
+    assert news2(after).too_old == after.too_old
     too_early = observe(window, window, staff, T0 - 1, min_data_s=30)
     assert too_early.consciousness is None
 
