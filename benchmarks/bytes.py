@@ -1,11 +1,14 @@
 """Bytes a second of one ECG lead, on the wire and on disk, beside JSON and line protocol with the same samples.
 
     python benchmarks/bytes.py --data ../shared/data/mitdb
+    python benchmarks/bytes.py --data ../shared/data/mitdb --seconds 120 --influxdb
 
 On the wire: whole MQTT 5 packets with topic and acknowledgement, one message for each frame, QoS 1; for vitalwire also
 the cloud's sealed word of what is committed, one for each frame. On disk: the embedded store, beside the text
 of JSON lines and of line protocol as they would lie in a file. The recordings are first leads of MIT-BIH, resampled to
-250 Hz and rounded to steps of 5 uV; without --data, noisy beats that are made here.
+250 Hz and rounded to steps of 5 uV; without --data, noisy beats that are made here. `--influxdb` also fills Debian's
+InfluxDB 1.6 with both, once as we do and once with a point for each sample, and counts what is there after it has
+compacted.
 """
 
 import argparse
@@ -19,9 +22,12 @@ import numpy as np
 import wfdb
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
+from servers import influx, settled_bytes
 from traffic import heart
 
 from vitalwire_cloud.store.embedded import EmbeddedStore
+from vitalwire_cloud.store.influx.server import InfluxServer, ServerAddress
+from vitalwire_cloud.store.influx.store import InfluxStore
 from vitalwire_cloud.store.interface import Item
 from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import Code
@@ -43,7 +49,7 @@ NS = 10**9
 SESSION = "0123456789abcdef"
 PUBACK_BYTES = 4
 COMMITS_PER_S = 1.0
-"""One lead: whatever is committed within a tenth of a second is told at once, and that is a message a second."""
+"""One lead: whatever is committed within half a second is told at once, and that is a message a second."""
 
 
 def recordings(folder: Path, seconds: int) -> Iterator[NDArray[np.int16]]:
@@ -139,6 +145,41 @@ def disk(steps: NDArray[np.int16]) -> dict[str, int]:
     return found
 
 
+def in_influxdb(every: list[NDArray[np.int16]]) -> dict[str, float]:
+    """Bytes in InfluxDB by way of keeping it there, frames of a second, each recording a device of its own."""
+    found = {}
+    for way in ("vitalwire", "line protocol"):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            influx(Path(name) / "influxdb", compact=True) as (_, url, _pid),
+        ):
+            folder, address = Path(name), ServerAddress(url=url, bucket="bytes", timeout_s=60)
+            server = InfluxServer(address)
+            server.query(['CREATE DATABASE "bytes"'])
+            before = settled_bytes(folder)
+            store = InfluxStore(address, f"sqlite:///{folder / 'ledger.sqlite'}")
+            for number, steps in enumerate(every):
+                device = f"bed-{number}"
+                seconds = range(0, steps.size - FS_HZ + 1, FS_HZ)
+                if way == "vitalwire":
+                    items = [
+                        Item(
+                            "gw-1", device, "ecg", SESSION, at // FS_HZ, block(at, steps[at : at + FS_HZ]), T0
+                        )
+                        for at in seconds
+                    ]
+                    for k in range(0, len(items), 100):
+                        store.write(items[k : k + 100], [])
+                else:
+                    for at in range(0, steps.size, 20 * FS_HZ):
+                        text = lines(at, steps[at : at + 20 * FS_HZ]).decode().replace("bed-1", device)
+                        server.write(text.splitlines())
+            store.close()
+            server.close()
+            found[way] = float(settled_bytes(folder) - before)
+    return found
+
+
 def coded(steps: NDArray[np.int16]) -> int:
     """Bytes of the messages alone, frames of four seconds: the figure that has a bar."""
     size = 4 * FS_HZ
@@ -148,7 +189,7 @@ def coded(steps: NDArray[np.int16]) -> int:
     )
 
 
-def measure(every: list[NDArray[np.int16]]) -> dict[str, dict[str, float]]:
+def measure(every: list[NDArray[np.int16]], *, influxdb: bool) -> dict[str, dict[str, float]]:
     """Bytes a second, over all recordings."""
     seconds = sum(steps.size // (4 * FS_HZ) * 4 for steps in every)
     rows: dict[str, dict[str, float]] = {}
@@ -162,6 +203,8 @@ def measure(every: list[NDArray[np.int16]]) -> dict[str, dict[str, float]]:
             for way, size in of(steps[: steps.size // (4 * FS_HZ) * 4 * FS_HZ]).items():
                 total[way] = total.get(way, 0.0) + size / seconds
         rows[name] = total
+    if influxdb:
+        rows["disk, InfluxDB 1.6"] = {way: size / seconds for way, size in in_influxdb(every).items()}
     rows["message alone, frames of 4 s"] = {"vitalwire": sum(coded(steps) for steps in every) / seconds}
     return rows
 
@@ -173,10 +216,11 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, help="WFDB folder at 360 Hz, such as mitdb; made up without")
     parser.add_argument("--seconds", type=int, default=300, help="of each recording")
+    parser.add_argument("--influxdb", action="store_true", help="also fill InfluxDB 1.6")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
     every = list(recordings(given.data, given.seconds) if given.data else made(given.seconds))
-    rows = measure(every)
+    rows = measure(every, influxdb=given.influxdb)
     write = sys.stdout.write
     write(
         "| bytes a second of one lead | vitalwire | JSON | line protocol | JSON / ours | line protocol / ours |\n"

@@ -1,10 +1,12 @@
 """How long staff waits: a strip, a day of minutes and the newest alarms, out of a store with a ward's day in it.
 
     python benchmarks/queries.py --patients 50 --hours 2
+    python benchmarks/queries.py --patients 50 --hours 2 --influxdb
 
 Every patient has a waveform of `--hours` in blocks of a second, a day of vital signs, one set a minute, and an alarm
 every ten minutes of the day. Places and patients are drawn at random, so hardly anything is asked for twice. The memory
-is the peak of the whole process, libraries, filling and asking.
+is the peak of the whole process, libraries, filling and asking. `--influxdb` asks Debian's InfluxDB 1.6 in place of the
+embedded store, with its ledger in SQLite; its bytes are counted when it has compacted its files.
 """
 
 import argparse
@@ -13,15 +15,19 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from servers import influx, settled_bytes
 from traffic import heart
 
 from vitalwire_cloud.store.embedded import EmbeddedStore
-from vitalwire_cloud.store.interface import Item
+from vitalwire_cloud.store.influx.server import InfluxServer, ServerAddress
+from vitalwire_cloud.store.influx.store import InfluxStore
+from vitalwire_cloud.store.interface import Item, Store
 from vitalwire_edge.wire.blocks import pack
 from vitalwire_edge.wire.codes import Code
 from vitalwire_edge.wire.messages import AlarmMessage, VitalsMessage, VitalValue, WaveBlock
@@ -35,7 +41,7 @@ CODE: Final = int(Code.ECG_II)
 BATCH: Final = 500
 
 
-def fill(store: EmbeddedStore, patients: int, waveform_s: int) -> int:
+def fill(store: Store, patients: int, waveform_s: int) -> int:
     """A day of a ward; returns the samples."""
     hearts = [heart(60 * FS_HZ, 55 + number % 50, number) for number in range(patients)]
     packed = [[pack(counts[k * FS_HZ : (k + 1) * FS_HZ]) for k in range(60)] for counts in hearts]
@@ -117,10 +123,33 @@ def asked(ask: Callable[[np.random.Generator], int], times: int) -> tuple[float,
     return float(np.percentile(took, 50)), float(np.percentile(took, 99))
 
 
-def measure(patients: int, waveform_s: int, times: int) -> dict[str, float]:
+@contextmanager
+def opened(*, influxdb: bool) -> Iterator[tuple[Store, Callable[[], int]]]:
+    """An empty store, and how many bytes it has on disk."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not influxdb:
+            store: Store = EmbeddedStore(folder)
+            yield store, lambda: sum(file.stat().st_size for file in folder.iterdir())
+            store.close()
+            return
+        data = folder / "influxdb"
+        with influx(data, compact=True) as (_, url, _pid):
+            address = ServerAddress(url=url, bucket="ward")
+            server = InfluxServer(address)
+            server.query(['CREATE DATABASE "ward"'])
+            server.close()
+            store = InfluxStore(address, f"sqlite:///{folder / 'ledger.sqlite'}")
+            yield (
+                store,
+                lambda: settled_bytes(data) + sum(file.stat().st_size for file in folder.glob("ledger*")),
+            )
+            store.close()
+
+
+def measure(patients: int, waveform_s: int, times: int, *, influxdb: bool) -> dict[str, float]:
     """Fill a store and ask it."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = EmbeddedStore(Path(folder))
+    with opened(influxdb=influxdb) as (store, disk_bytes):
         began = time.perf_counter()
         samples = fill(store, patients, waveform_s)
         filled_s = time.perf_counter() - began
@@ -148,8 +177,7 @@ def measure(patients: int, waveform_s: int, times: int) -> dict[str, float]:
         for name, ask in (("strip_10_s", strip), ("day_of_minutes", day), ("alarms_100", alarms)):
             found[f"{name}_p50_ms"], found[f"{name}_p99_ms"] = asked(ask, times)
         found["day_of_alarms_p50_ms"], found["day_of_alarms_p99_ms"] = asked(all_alarms, max(5, times // 20))
-        store.close()
-        found["disk_mib"] = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
+        found["disk_mib"] = disk_bytes() / 2**20
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
 
@@ -162,9 +190,10 @@ def main() -> int:
     parser.add_argument("--patients", type=int, default=50)
     parser.add_argument("--hours", type=float, default=2.0, help="of waveform")
     parser.add_argument("--times", type=int, default=500, help="how often each is asked")
+    parser.add_argument("--influxdb", action="store_true", help="ask InfluxDB in place of the embedded store")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
-    found = measure(given.patients, max(20, round(given.hours * 3600)), given.times)
+    found = measure(given.patients, max(20, round(given.hours * 3600)), given.times, influxdb=given.influxdb)
     for name, value in found.items():
         sys.stdout.write(f"{name:24} {value:,.2f}\n")
     if given.json:

@@ -88,11 +88,40 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
+_AT_ONCE = {
+    "INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION": "1s",
+    "INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION": "1s",
+}
+_SETTLED_S = 20.0
+_BLOCK = 512
+"""Of `st_blocks`: its series files are mostly holes."""
+
+
+def settled_bytes(folder: Path) -> int:
+    """What an InfluxDB that was started with `compact` has on disk once its files change no more."""
+    sizes: deque[tuple[float, int]] = deque()
+
+    def still() -> bool:
+        now = time.monotonic()
+        sizes.append(
+            (now, sum(file.stat().st_blocks for file in folder.rglob("*") if file.is_file()) * _BLOCK)
+        )
+        while sizes[-1][0] - sizes[0][0] > _SETTLED_S:
+            sizes.popleft()
+        return now - sizes[0][0] > 0.9 * _SETTLED_S and len({size for _, size in sizes}) == 1
+
+    until(still, "InfluxDB's last compaction", 600, every_s=1)
+    return sizes[-1][1]
+
+
 @contextmanager
-def influx(folder: Path) -> Iterator[tuple[Influxd, str, int]]:
-    """InfluxDB 1.6, the URL of a proxy in a process of its own that gives it 2.x's way of writing, that process."""
+def influx(folder: Path, *, compact: bool = False) -> Iterator[tuple[Influxd, str, int]]:
+    """InfluxDB 1.6, the URL of a proxy in a process of its own that gives it 2.x's way of writing, that process.
+
+    `compact`: it writes what it has in its log into its files, and joins those, as soon as a second brings nothing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    server = Influxd(folder)
+    server = Influxd(folder, _AT_ONCE if compact else None)
     proxy = subprocess.Popen(
         [sys.executable, __file__, str(server.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -43,7 +43,8 @@ bind-address = "127.0.0.1:0"
 class Influxd:
     """Debian's InfluxDB 1.6 in its own process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        """`settings` are of the server's own, as it takes them from its environment (`INFLUXDB_DATA_...`)."""
         program = shutil.which("influxd")
         assert program, "influxd is not installed: run scripts/servers.sh"
         with socket.socket() as probe:
@@ -53,10 +54,13 @@ class Influxd:
         config.write_text(_CONFIG.format(folder=folder, port=self.port))
         self._log = (folder / "influxd.log").open("ab")
         self._command = [program, "-config", str(config)]
+        self._environment = os.environ | (settings or {})
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(
+            self._command, stdout=self._log, stderr=self._log, env=self._environment
+        )
         deadline = time.monotonic() + 20
         while True:
             try:
