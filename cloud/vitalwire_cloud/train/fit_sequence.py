@@ -3,11 +3,6 @@
 Other beats are part of what goes before, as they are on a gateway, but never of what is learned. The size of the
 network and the number of epochs were chosen by the likelihood of normal beats of patients held out, with no abnormal
 label in sight.
-
-The likelihood is trimmed (Neykov et al., "Robust fitting of mixtures using the trimmed likelihood estimator", Comput.
-Stat. Data Anal. 52, 2007): of each batch the normal beats that surprise most are left out. Some of what is labelled
-normal looks like ectopy (noise, aberrant conduction, a slip of the annotator), and a mixture spends a component on it,
-which then foresees ectopy in whoever has much of it.
 """
 
 import hashlib
@@ -31,8 +26,6 @@ STRETCH: Final = 256
 BATCH: Final = 16
 PASSES: Final = 3
 """How often, on average, a beat is part of an epoch's stretches."""
-TRIMMED: Final = 0.05
-"""Of a batch, the share of normal beats that are left out: those above the quantile that the score's threshold is."""
 _FIRST_RATE: Final = 2e-3
 _CHILD_RATE: Final = 5e-4
 _LAST_RATE: Final = 1e-4
@@ -84,7 +77,8 @@ def fit_sequence(
                 group["lr"] = _rate(epoch + step / steps, first)
             tokens, wanted = (each.to(device) for each in _stretches(courses, rng))
             optimiser.zero_grad()
-            value = _trimmed(surprise(network(tokens), tokens[..., FEATURES:])[wanted])
+            nats = surprise(network(tokens), tokens[..., FEATURES:])
+            value = (nats * wanted).sum() / wanted.sum().clamp(min=1)
             torch.autograd.backward(value)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
@@ -97,14 +91,6 @@ def fit_sequence(
     return network
 
 
-def _trimmed(nats: torch.Tensor) -> torch.Tensor:
-    """Mean surprise without the most surprising; 0 of none."""
-    if nats.numel() == 0:
-        return nats.sum()
-    known = nats.detach()
-    return nats[known <= torch.quantile(known, 1 - TRIMMED)].mean()
-
-
 def _rate(epoch: float, first: float) -> float:
     """Rate of learning, by the epoch alone: so a run that is resumed, or goes on longer, is the same run."""
     return _LAST_RATE + (first - _LAST_RATE) * (1 + cos(pi * min(1.0, epoch / _SETTLED))) / 2
@@ -113,7 +99,7 @@ def _rate(epoch: float, first: float) -> float:
 def _stretches(courses: Sequence[Course], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of stretches of patients drawn alike, shorter ones filled up, and which beats are to be foretold."""
     tokens = np.zeros((BATCH, STRETCH, TOKEN), np.float32)
-    wanted = np.zeros((BATCH, STRETCH), np.bool_)
+    wanted = np.zeros((BATCH, STRETCH), np.float32)
     for row, at in enumerate(rng.integers(len(courses), size=BATCH)):
         course = courses[at]
         first = int(rng.integers(max(1, len(course.normal) - STRETCH + 1)))
