@@ -96,9 +96,13 @@ class AlertsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PatientsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who wears what. `url` is any SQLAlchemy URL of SQLite or PostgreSQL; by default an SQLite file in `data_dir`."""
+    """Who wears what. `url` is any SQLAlchemy URL of SQLite or PostgreSQL; by default an SQLite file in `data_dir`.
+
+    `entry_h` is for how many hours an entry of staff counts in NEWS2 where whoever makes it does not say.
+    """
 
     url: str | None = None
+    entry_h: Annotated[float, msgspec.Meta(gt=0, le=168)] = 12.0
 
 
 class WebConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

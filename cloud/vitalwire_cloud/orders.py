@@ -1,37 +1,26 @@
-"""Orders to gateways that must be carried out, however long the gateway is away: forget the patient of a wearable.
+"""Orders to gateways that must be carried out, however long the gateway is away: a new patient, what staff say of one.
 
-An order is in the book, on disk, before anybody is told of it. While it is not done it is said again to a gateway that
-is there, sealed with the gateway's key; the gateway does it once, durably, and says so until it is heard.
+An order is in the book, on disk, before anybody is told of it. Both kinds share one count for each wearable, and what
+staff say goes with the next new patient.
 """
 
-import queue
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
-from vitalwire_cloud.registry.desk import Publish
+from vitalwire_cloud.metadata.entries import Bedside
+from vitalwire_cloud.metadata.migrations import NewerSchemaError, migrate
+from vitalwire_cloud.metadata.steps import ORDERS
 from vitalwire_edge.wire.messages import (
-    Command,
-    MessageError,
-    Obeyed,
-    decode_json,
-    encode_json,
-    seal,
-    unseal,
+    StaffState,
 )
-from vitalwire_edge.wire.topics import TopicError, gateway_topic, identifier, parse
-
-log = structlog.get_logger()
+from vitalwire_edge.wire.topics import identifier
 
 _metadata: Final = sa.MetaData()
 _ORDER: Final = sa.Table(
@@ -43,14 +32,21 @@ _ORDER: Final = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("done_ns", sa.BigInteger),
 )
-FAMILY: Final = Family("orders", (made(_metadata),))
+_WORD: Final = sa.Table(
+    "staff_word",
+    _metadata,
+    sa.Column("site", sa.String(32), primary_key=True),
+    sa.Column("gateway", sa.String(32), primary_key=True),
+    sa.Column("device", sa.String(32), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("said", sa.Text, nullable=False),
+    sa.Column("done_ns", sa.BigInteger),
+)
 
-_QUEUED: Final = 1024
-_TURN_S: Final = 0.5
-_AGAIN_S: Final = 5.0
-_PRESENT_S: Final = 60.0
-_EXPIRY_S: Final = 30
-_KNOWN: Final = 10_000
+Place = tuple[str, str, str]
+"""Site, gateway, device."""
+
+_NOTHING: Final = StaffState()
 
 
 class OrderError(Exception):
@@ -67,8 +63,24 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     done_ns: int | None
 
 
+class StaffWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway is to know of what staff said of the wearer of `device`; `number` as in `Order`."""
+
+    site: str
+    gateway: str
+    device: str
+    number: int
+    said: str
+    done_ns: int | None
+
+    @property
+    def staff(self) -> StaffState:
+        """What was said."""
+        return msgspec.json.decode(self.said, type=StaffState)
+
+
 class OrderBook:
-    """The newest order for each wearable, behind `url`. Raises `OrderError`."""
+    """The newest orders for each wearable, behind `url`. Raises `OrderError`."""
 
     def __init__(self, url: str) -> None:
         is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
@@ -76,7 +88,7 @@ class OrderBook:
         if is_sqlite:
             sa.event.listen(self._engine, "connect", _durable)
         with self._translated():
-            migrate(self._engine, FAMILY)
+            migrate(self._engine, ORDERS)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -84,11 +96,14 @@ class OrderBook:
 
     def new_patient(self, site: str, gateway: str, device: str, *, now_ns: int) -> int:
         """Order that what is known of the patient of `device` be forgotten; returns the order's number."""
-        which = self._which(site, gateway, device)
-        with self._transaction() as db:
+        which = _at(_ORDER, site, gateway, device)
+        with self._changing() as db:
             last = db.execute(sa.select(_ORDER.c.number).where(which)).scalar()
             # Numbers grow for each wearable, whatever the clock here does: a gateway does each once.
-            number = max(now_ns, (last or 0) + 1)
+            mine = _at(_WORD, site, gateway, device)
+            word = db.execute(sa.select(_WORD.c.number).where(mine)).scalar()
+            number = max(now_ns, max(last or 0, word or 0) + 1)
+            db.execute(sa.delete(_WORD).where(mine))
             if last is None:
                 db.execute(
                     sa.insert(_ORDER).values(
@@ -99,13 +114,74 @@ class OrderBook:
                 db.execute(sa.update(_ORDER).where(which).values(number=number, done_ns=None))
         return number
 
-    def done(self, site: str, gateway: str, device: str, number: int, *, now_ns: int) -> bool:
+    def done(
+        self,
+        site: str,
+        gateway: str,
+        device: str,
+        number: int,
+        *,
+        now_ns: int,
+        kind: Literal["new_patient", "staff"] = "new_patient",
+    ) -> bool:
         """An order was carried out; False where it is not one that was waited for."""
-        waiting = sa.and_(
-            self._which(site, gateway, device), _ORDER.c.number == number, _ORDER.c.done_ns.is_(None)
-        )
+        table = _ORDER if kind == "new_patient" else _WORD
+        place = _at(table, site, gateway, device)
+        waiting = sa.and_(place, table.c.number == number, table.c.done_ns.is_(None))
         with self._transaction() as db:
-            return bool(db.execute(sa.update(_ORDER).where(waiting).values(done_ns=now_ns)).rowcount)
+            return bool(db.execute(sa.update(table).where(waiting).values(done_ns=now_ns)).rowcount)
+
+    def bring_up(self, bedsides: Mapping[Place, Bedside], *, now_ns: int) -> int:
+        """Have gateways know this of the wearers of devices, and nothing of those of others; returns how many learn.
+
+        An entry that is older than the last new patient of its wearable was said of somebody else.
+        """
+        with self._changing() as db:
+            forgot = {
+                (row.site, row.gateway, row.device): row.number for row in db.execute(sa.select(_ORDER))
+            }
+            words = {(word.site, word.gateway, word.device): word for word in _words(db)}
+            wanted = {
+                place: bedside.state(after_ns=forgot.get(place, 0)) for place, bedside in bedsides.items()
+            }
+            changed = 0
+            for place in {*wanted, *words}:
+                said, word = wanted.get(place, _NOTHING), words.get(place)
+                if said == (_NOTHING if word is None else word.staff):
+                    continue
+                number = max(now_ns, max(forgot.get(place, 0), 0 if word is None else word.number) + 1)
+                db.execute(sa.delete(_WORD).where(_at(_WORD, *place)))
+                told = StaffWord(
+                    site=place[0],
+                    gateway=place[1],
+                    device=place[2],
+                    number=number,
+                    said=msgspec.json.encode(said).decode(),
+                    done_ns=None,
+                )
+                db.execute(sa.insert(_WORD).values(msgspec.to_builtins(told)))
+                changed += 1
+        return changed
+
+    def delivered(self, place: Place, bedside: Bedside | None) -> tuple[int, bool]:
+        """Since when entries of a wearable's wearer count, and whether its gateway knows all that is known of it."""
+        with self._transaction() as db:
+            order = db.execute(sa.select(_ORDER).where(_at(_ORDER, *place))).first()
+            word = next(
+                (each for each in _words(db) if (each.site, each.gateway, each.device) == place), None
+            )
+        after_ns = 0 if order is None else order.number
+        wanted = _NOTHING if bedside is None else bedside.state(after_ns=after_ns)
+        if order is not None and order.done_ns is None:
+            return after_ns, False
+        if word is None:
+            return after_ns, wanted == _NOTHING
+        return after_ns, word.staff == wanted and word.done_ns is not None
+
+    def words(self) -> list[StaffWord]:
+        """What each gateway is to know of what staff said, and whether it does."""
+        with self._transaction() as db:
+            return _words(db)
 
     def orders(self, *, pending: bool = False) -> list[Order]:
         """Every order, or those that are not done."""
@@ -115,8 +191,13 @@ class OrderBook:
         with self._transaction() as db:
             return [Order(**row._mapping) for row in db.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
 
-    def _which(self, site: str, gateway: str, device: str) -> sa.ColumnElement[bool]:
-        return sa.and_(_ORDER.c.site == site, _ORDER.c.gateway == gateway, _ORDER.c.device == device)
+    @contextmanager
+    def _changing(self) -> Iterator[sa.Connection]:
+        """One change at a time, so that what was read still holds when it is written."""
+        with self._transaction() as db:
+            if db.dialect.name == "sqlite":
+                db.exec_driver_sql("BEGIN IMMEDIATE")
+            yield db
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -132,6 +213,15 @@ class OrderBook:
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise OrderError(f"orders {self._engine.url!r}: {reason}") from error
+
+
+def _words(db: sa.Connection) -> list[StaffWord]:
+    rows = db.execute(sa.select(_WORD).order_by(_WORD.c.number))
+    return [StaffWord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def _at(table: sa.Table, site: str, gateway: str, device: str) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.site == site, table.c.gateway == gateway, table.c.device == device)
 
 
 def open_orders(data_dir: Path) -> OrderBook:
@@ -152,111 +242,6 @@ def new_patient(data_dir: Path, site: str, gateway: str, device: str) -> int:
         identifier(name, what)
     with closing(open_orders(data_dir)) as book:
         return book.new_patient(site, gateway, device, now_ns=time.time_ns())
-
-
-class OrderDesk:
-    """Says the orders of `book` that are not done to gateways that are there, on a thread of its own."""
-
-    def __init__(
-        self,
-        book: OrderBook,
-        publish: Publish,
-        key_of: Callable[[str], bytes | None],
-        *,
-        again_s: float = _AGAIN_S,
-    ) -> None:
-        self.counters: Counter[str] = Counter()
-        self._book = book
-        self._publish = publish
-        self._key_of = key_of
-        self._again_s = again_s
-        self._queue: queue.Queue[tuple[str, bytes]] = queue.Queue(_QUEUED)
-        self._seeing = threading.Lock()
-        self._seen_s: dict[tuple[str, str], float] = {}
-        self._said_s: dict[int, float] = {}
-        self._failed = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
-
-    @property
-    def book(self) -> OrderBook:
-        """What it works on."""
-        return self._book
-
-    def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread."""
-        self._stop.set()
-        self._thread.join(timeout_s)
-
-    def gateway_seen(self, site: str, gateway: str) -> None:
-        """A gateway said something. Any thread, never waits long."""
-        with self._seeing:
-            if len(self._seen_s) < _KNOWN or (site, gateway) in self._seen_s:
-                self._seen_s[site, gateway] = time.monotonic()
-
-    def heard(self, topic: str, payload: bytes) -> None:
-        """A gateway says that it did something. Any thread, never waits: it is asked again."""
-        try:
-            self._queue.put_nowait((topic, payload))
-        except queue.Full:
-            self.counters["dropped"] += 1
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                try:
-                    topic, payload = self._queue.get(timeout=_TURN_S)
-                except queue.Empty:
-                    self._say()
-                else:
-                    self._hear(topic, payload)
-                self._failed = False
-            except (MessageError, TopicError) as error:
-                self.counters["rejected"] += 1
-                log.warning("order_message_rejected", reason=str(error))
-            except OrderError as error:
-                if not self._failed:
-                    log.error("orders_unavailable", reason=str(error))  # noqa: TRY400 - the text says it
-                self._failed = True
-
-    def _hear(self, topic_text: str, sealed: bytes) -> None:
-        topic = parse(topic_text)
-        key = self._key_of(topic.gateway)
-        if key is None:
-            return
-        obeyed = decode_json(unseal(key, topic_text, sealed), Obeyed)
-        where = (topic.site, topic.gateway, obeyed.device)
-        if self._book.done(*where, obeyed.order, now_ns=time.time_ns()):
-            self._said_s.pop(obeyed.order, None)
-            log.info("order_done", site=topic.site, gateway=topic.gateway, device=obeyed.device)
-
-    def _say(self) -> None:
-        now = time.monotonic()
-        with self._seeing:
-            present = {where for where, seen in self._seen_s.items() if now - seen < _PRESENT_S}
-        for order in self._book.orders(pending=True):
-            due = now - self._said_s.get(order.number, float("-inf")) >= self._again_s
-            key = self._key_of(order.gateway)
-            if key is not None and due and (order.site, order.gateway) in present:
-                self._said_s[order.number] = now
-                self._tell(order, key)
-
-    def _tell(self, order: Order, key: bytes) -> None:
-        now_ns = time.time_ns()
-        command = Command(
-            command="new_patient",
-            at_ns=now_ns,
-            expires_ns=now_ns + _EXPIRY_S * 1_000_000_000,
-            device=order.device,
-            order=order.number,
-        )
-        topic = gateway_topic(order.site, order.gateway, "cmd")
-        if self._publish(topic, seal(key, topic, encode_json(command)), expiry_s=_EXPIRY_S):
-            self.counters["said"] += 1
 
 
 def _durable(connection: Any, _record: Any) -> None:

@@ -4,23 +4,29 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 import typer
 
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail
 from vitalwire_cloud.config import CloudConfig
-from vitalwire_cloud.metadata.register import Paced, PatientRegister, RegisterError, open_register
+from vitalwire_cloud.metadata.entries import WITHDRAW, Bedside, EntryError, What, expiry_ns
+from vitalwire_cloud.metadata.register import PatientRegister, RegisterError, open_register
 from vitalwire_cloud.moments import moment_ns
-from vitalwire_cloud.orders import OrderError, new_patient
+from vitalwire_cloud.orders import OrderError, new_patient, open_orders
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.store.opening import open_reader
+from vitalwire_edge.process.config import ConfigError
+from vitalwire_edge.wire.messages import Paced
 
 app = typer.Typer(
     no_args_is_help=True, help="Patients as pseudonyms: admit, assign devices, transfer, standby, discharge."
 )
 
+_Consciousness = Literal["alert", "confusion", "voice", "pain", "unresponsive", "withdraw"]
+_Oxygen = Literal["yes", "no", "withdraw"]
+_Scale = Literal["1", "2", "withdraw"]
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
 
@@ -135,6 +141,110 @@ def discharge(
         _begin_anew(service, device)
 
 
+@app.command(
+    epilog="Example: vitalwire patient observe chest-1 --consciousness voice --oxygen yes --by 'N. B' --data-dir ./data"
+    "\n\nExample: vitalwire patient observe chest-1 --spo2-scale 2 --hours 72 --by 'Dr. A'\n\n"
+    "Example: vitalwire patient observe chest-1 --oxygen withdraw --by 'N. B'"
+)
+def observe(
+    device: _Device,
+    *,
+    by: _By,
+    consciousness: Annotated[
+        _Consciousness | None, typer.Option(help="ACVPU, as seen at the bedside; or withdraw what was said.")
+    ] = None,
+    oxygen: Annotated[_Oxygen | None, typer.Option(help="Whether it is given; or withdraw.")] = None,
+    spo2_scale: Annotated[
+        _Scale | None, typer.Option(help="2 only as a clinician prescribed it; or withdraw.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", help="When it was seen, with its zone; now by default.", metavar="TIME"),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="For how long it counts; patients.entry_h by default.")
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Say what you see of the wearer: the gateway counts it in NEWS2 until it is too old or the wearable changes hands.
+
+    The running service tells the gateway; `vitalwire patient bedside` shows whether it knows.
+    """
+    service = chosen(config, settings, data_dir)
+    now_ns, seen_ns = _times(at)
+    given: dict[What, str | None] = {
+        "consciousness": consciousness,
+        "oxygen": oxygen,
+        "spo2_scale": spo2_scale,
+    }
+    said = {what: None if value == WITHDRAW else value for what, value in given.items() if value is not None}
+    try:
+        expires_ns = expiry_ns(seen_ns, service.patients.entry_h if hours is None else hours)
+    except EntryError as error:
+        raise ConfigError(f"--hours: {error}") from error
+    with _register(service) as register:
+        if not any(each.device == device for each in _done(lambda: register.assignments(device=device))):
+            fail(
+                RegisterError(
+                    f"no device {device}: nobody ever wore it; `vitalwire patient list` shows who wears what"
+                )
+            )
+        found = _done(
+            lambda: register.say(
+                device, said, author=by, entered_ns=seen_ns, expires_ns=expires_ns, now_ns=now_ns
+            )
+        )
+    _show_bedside(found, now_ns)
+
+
+@app.command(epilog="Example: vitalwire patient bedside chest-1 --data-dir ./data")
+def bedside(
+    device: Annotated[str | None, typer.Argument(help="The wearable; all by default.")] = None,
+    *,
+    as_json: _AsJson = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Show what staff said last of whoever wears a device, and which gateways know."""
+    service = chosen(config, settings, data_dir)
+    with _register(service) as register:
+        found = _done(lambda: register.bedsides(device))
+    try:
+        with closing(open_orders(service.data)) as book:
+            words = [word for word in book.words() if device is None or word.device == device]
+    except OrderError as error:
+        fail(error)
+    if as_json:
+        typer.echo(msgspec.json.encode({"bedsides": found, "told": words}).decode())
+        return
+    now_ns = time.time_ns()
+    for each in found:
+        _show_bedside(each, now_ns)
+    for word in words:
+        state = "waits for the gateway" if word.done_ns is None else f"known since {_shown(word.done_ns)}"
+        typer.echo(f"{word.site}/{word.gateway} {word.device}: {state}")
+
+
+@app.command(epilog="Example: vitalwire patient paced p-7k3qm9xw yes --by 'Dr. A' --data-dir ./data")
+def paced(
+    patient: _Patient,
+    flag: Annotated[
+        Paced, typer.Argument(metavar="yes|no|unknown", help="Whether the patient has a pacemaker.")
+    ],
+    *,
+    by: _By,
+    data_dir: DataDir = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Say whether a patient has a pacemaker: yes and no win over the gateway's configuration of what is worn."""
+    with _register(chosen(config, settings, data_dir)) as register:
+        _done(lambda: register.set_paced(patient, flag, author=by, now_ns=time.time_ns()))
+
+
 @app.command(name="list", epilog="Example: vitalwire patient list --data-dir ./data --json")
 def list_(
     *,
@@ -205,6 +315,16 @@ def _begin_anew(service: CloudConfig, device: str) -> None:
         fail(error)
     if not places:
         typer.echo(f"{device} has sent nothing yet: no gateway has anything to forget")
+
+
+def _show_bedside(bedside: Bedside, now_ns: int) -> None:
+    typer.echo(f"{bedside.device}: {bedside.patient}, paced {bedside.paced}")
+    for each in bedside.entries:
+        until = "too old since" if each.expires_ns <= now_ns else "counts until"
+        typer.echo(
+            f"  {each.what} {each.value}, seen {_shown(each.entered_ns)} by {each.author}, "
+            f"{until} {_shown(each.expires_ns)}"
+        )
 
 
 def _times(at: str | None) -> tuple[int, int]:

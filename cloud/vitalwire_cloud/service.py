@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +22,17 @@ from vitalwire_cloud.ingest.link import BrokerLink
 from vitalwire_cloud.ingest.pipeline import Pipeline
 from vitalwire_cloud.ingest.tap import LinksOnly, LiveTap
 from vitalwire_cloud.live import AlarmEvent, LiveHub
+from vitalwire_cloud.metadata.entries import Bedside
 from vitalwire_cloud.metadata.register import PatientRegister, RegisterError, open_register
-from vitalwire_cloud.orders import OrderBook, OrderDesk, OrderError, open_orders
+from vitalwire_cloud.order_desk import OrderDesk
+from vitalwire_cloud.orders import OrderBook, OrderError, Place, open_orders
 from vitalwire_cloud.registry import publishing
 from vitalwire_cloud.registry.desk import ModelDesk
 from vitalwire_cloud.registry.desks import Desk, Desks
 from vitalwire_cloud.registry.ledger import ModelLedger, RegistryError, open_ledger
 from vitalwire_cloud.registry.releases import open_releases
 from vitalwire_cloud.retention import RetentionTask
-from vitalwire_cloud.store.interface import Store
+from vitalwire_cloud.store.interface import Store, StoreError
 from vitalwire_cloud.store.opening import open_store
 from vitalwire_cloud.waveform import DemandDesk, DemandError
 from vitalwire_cloud.web.access import UnsafeBindError, require_token
@@ -106,7 +109,7 @@ def started(config: CloudConfig) -> Iterator[Running]:
             keys = KeyRing(config.keys)
             teller = CommitTeller(store, link, keys, interval_s=config.ingest.commit_interval_s)
             tap = _tap(config, hub, keys)
-            with _desks(config, link, keys) as desks:
+            with _desks(config, link, keys, store) as desks:
                 pipeline = Pipeline(
                     link=link,
                     store=store,
@@ -179,7 +182,7 @@ class _AtWork:
 
 
 @contextmanager
-def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_AtWork]:
+def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing, store: Store) -> Iterator[_AtWork]:
     """The desks for models, software and orders, at work. Raises `ServiceError`, `ConfigError`."""
     key_file, rollout = config.models.signing_key_file, config.models.rollout
     with ExitStack() as stack:
@@ -198,7 +201,7 @@ def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_At
         desks = _AtWork(
             ModelDesk(ledger, link.publish, keys.get, config=rollout, signer=signer),
             ModelDesk(releases, link.publish, keys.get, config=rollout, kind="software"),
-            OrderDesk(orders, link.publish, keys.get),
+            OrderDesk(orders, link.publish, keys.get, bedsides=partial(_bedsides, store, patients)),
             patients,
             demands,
         )
@@ -206,6 +209,18 @@ def _desks(config: CloudConfig, link: BrokerLink, keys: KeyRing) -> Iterator[_At
             desk.start()
             stack.callback(desk.stop)
         yield desks
+
+
+def _bedsides(store: Store, patients: PatientRegister) -> dict[Place, Bedside]:
+    """What is known at the bedside of every wearable that a gateway has. Raises `OrderError`."""
+    try:
+        worn = {each.device: each for each in patients.bedsides()}
+        known = store.devices() if worn else []
+    except (RegisterError, StoreError) as error:
+        raise OrderError(str(error)) from error
+    return {
+        (each.site, each.gateway, each.device): worn[each.device] for each in known if each.device in worn
+    }
 
 
 def _know_shipped(ledger: ModelLedger) -> None:
@@ -235,6 +250,7 @@ def serve(config: CloudConfig, stop: threading.Event) -> None:
                     orders=running.orders,
                     patients=running.patients,
                     demands=running.demands,
+                    entry_hours=config.patients.entry_h,
                     token=token,
                     max_future_s=config.ingest.max_future_s,
                 ),

@@ -6,51 +6,21 @@ Every change is kept with its author.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from vitalwire_cloud.metadata.migrations import Family, NewerSchemaError, made, migrate
+from vitalwire_cloud.metadata.entries import Bedside, EntryError, StaffEntry, What, checked
+from vitalwire_cloud.metadata.migrations import NewerSchemaError, migrate
+from vitalwire_cloud.metadata.steps import PATIENTS
+from vitalwire_cloud.metadata.tables import ASSIGNMENT, CHANGE, PATIENT, STAFF_ENTRY
+from vitalwire_edge.wire.messages import Paced
 from vitalwire_edge.wire.topics import TopicError, identifier
-
-Paced = Literal["yes", "no", "unknown"]
-
-_metadata: Final = sa.MetaData()
-_NUMBER: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_PATIENT: Final = sa.Table(
-    "patient",
-    _metadata,
-    sa.Column("patient", sa.String(32), primary_key=True),
-    sa.Column("paced", sa.String(8), nullable=False),
-    sa.Column("admitted_ns", sa.BigInteger, nullable=False),
-    sa.Column("discharged_ns", sa.BigInteger),
-)
-_ASSIGNMENT: Final = sa.Table(
-    "assignment",
-    _metadata,
-    sa.Column("number", _NUMBER, primary_key=True, autoincrement=True),
-    sa.Column("device", sa.String(32), nullable=False, index=True),
-    sa.Column("patient", sa.String(32), sa.ForeignKey("patient.patient"), nullable=False, index=True),
-    sa.Column("start_ns", sa.BigInteger, nullable=False),
-    sa.Column("end_ns", sa.BigInteger),
-    sa.CheckConstraint("end_ns IS NULL OR end_ns > start_ns"),
-)
-_CHANGE: Final = sa.Table(
-    "patient_change",
-    _metadata,
-    sa.Column("number", _NUMBER, primary_key=True, autoincrement=True),
-    sa.Column("at_ns", sa.BigInteger, nullable=False),
-    sa.Column("author", sa.String(64), nullable=False),
-    sa.Column("action", sa.String(16), nullable=False),
-    sa.Column("patient", sa.String(32), nullable=False),
-    sa.Column("device", sa.String(32)),
-)
-FAMILY: Final = Family("patients", (made(_metadata),))
 
 _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _MAX_AUTHOR: Final = 64
@@ -104,7 +74,7 @@ class PatientRegister:
         if lite:
             sa.event.listen(self._engine, "connect", _durable)
         with self._translated():
-            migrate(self._engine, FAMILY)
+            migrate(self._engine, PATIENTS)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -115,7 +85,7 @@ class PatientRegister:
         with self._changing() as db:
             name = "p-" + "".join(secrets.choice(_LETTERS) for _ in range(8))
             patient = Patient(patient=name, paced=paced, admitted_ns=now_ns, discharged_ns=None)
-            db.execute(sa.insert(_PATIENT).values(msgspec.to_builtins(patient)))
+            db.execute(sa.insert(PATIENT).values(msgspec.to_builtins(patient)))
             _noted(db, now_ns, author, "admit", name)
         return patient
 
@@ -156,20 +126,82 @@ class PatientRegister:
             if found.discharged_ns is not None:
                 raise RegisterError(f"{patient} was discharged before")
             devices = [
-                each.device
-                for each in self._read(db, _ASSIGNMENT.c.patient == patient)
-                if each.end_ns is None
+                each.device for each in self._read(db, ASSIGNMENT.c.patient == patient) if each.end_ns is None
             ]
             for device in devices:
                 self._release(db, device, at_ns)
-            db.execute(sa.update(_PATIENT).where(_PATIENT.c.patient == patient).values(discharged_ns=at_ns))
+            db.execute(sa.update(PATIENT).where(PATIENT.c.patient == patient).values(discharged_ns=at_ns))
             _noted(db, now_ns, author, "discharge", patient)
         return devices
+
+    def set_paced(self, patient: str, paced: Paced, *, author: str, now_ns: int) -> None:
+        """Whether the patient has a pacemaker; from now on gateways go by that."""
+        with self._changing() as db:
+            self._known(db, patient)
+            db.execute(sa.update(PATIENT).where(PATIENT.c.patient == patient).values(paced=paced))
+            _noted(db, now_ns, author, f"paced {paced}", patient)
+
+    def say(
+        self,
+        device: str,
+        said: Mapping[What, str | None],
+        *,
+        author: str,
+        entered_ns: int,
+        expires_ns: int,
+        now_ns: int,
+    ) -> Bedside:
+        """Keep what `author` saw of the wearer of `device` at `entered_ns`; None withdraws what was said before."""
+        with self._changing() as db:
+            try:
+                checked(said, entered_ns=entered_ns, expires_ns=expires_ns, now_ns=now_ns)
+            except EntryError as error:
+                raise RegisterError(str(error)) from error
+            worn = next(iter(self._read(db, _worn(device))), None)
+            if worn is None:
+                raise RegisterError(
+                    f"{device} is nobody's: assign it first, then say what you see of its wearer"
+                )
+            if entered_ns < worn.start_ns:
+                raise RegisterError(
+                    f"{device} is {worn.patient}'s from {worn.start_ns} ns: nothing before counts"
+                )
+            for last in self._bedsides(db, _worn(device))[0].entries:
+                if last.what in said and entered_ns < last.entered_ns:
+                    raise RegisterError(
+                        f"{last.what} was seen later than that, by {last.author} at {last.entered_ns} ns: "
+                        "say what is so now, or withdraw that"
+                    )
+            for what, value in said.items():
+                entry = StaffEntry(
+                    patient=worn.patient,
+                    device=device,
+                    what=what,
+                    value=value,
+                    author=author,
+                    entered_ns=entered_ns,
+                    expires_ns=expires_ns,
+                    recorded_ns=now_ns,
+                )
+                db.execute(sa.insert(STAFF_ENTRY).values(msgspec.to_builtins(entry)))
+            _noted(db, now_ns, author, "observe", worn.patient, device)
+            return self._bedsides(db, _worn(device))[0]
+
+    def bedsides(self, device: str | None = None) -> list[Bedside]:
+        """What is known of whoever wears a device now, for one device or all."""
+        with self._looking() as db:
+            return self._bedsides(db, _worn(device))
+
+    def entries(self, patient: str) -> list[StaffEntry]:
+        """Everything staff ever said of a patient, in order."""
+        with self._looking() as db:
+            self._known(db, patient)
+            return self._entries(db, STAFF_ENTRY.c.patient == patient)
 
     def patient_of(self, device: str, at_ns: int) -> str | None:
         """Whose `device` was at a moment; None: nobody's."""
         with self._looking() as db:
-            for each in self._read(db, _ASSIGNMENT.c.device == device):
+            for each in self._read(db, ASSIGNMENT.c.device == device):
                 if each.meets(at_ns, at_ns + 1):
                     return each.patient
         return None
@@ -177,16 +209,16 @@ class PatientRegister:
     def patients(self) -> list[Patient]:
         """Everybody, the last admitted first."""
         with self._looking() as db:
-            rows = db.execute(sa.select(_PATIENT).order_by(_PATIENT.c.admitted_ns.desc(), _PATIENT.c.patient))
+            rows = db.execute(sa.select(PATIENT).order_by(PATIENT.c.admitted_ns.desc(), PATIENT.c.patient))
             return [Patient(**row._mapping) for row in rows]  # noqa: SLF001 - its public name
 
     def assignments(self, *, patient: str | None = None, device: str | None = None) -> list[Assignment]:
         """Intervals of a patient, of a device, or all, in order of time."""
         which: sa.ColumnElement[bool] = sa.true()
         if patient is not None:
-            which = sa.and_(which, _ASSIGNMENT.c.patient == patient)
+            which = sa.and_(which, ASSIGNMENT.c.patient == patient)
         if device is not None:
-            which = sa.and_(which, _ASSIGNMENT.c.device == device)
+            which = sa.and_(which, ASSIGNMENT.c.device == device)
         with self._looking() as db:
             if patient is not None:
                 self._known(db, patient)
@@ -194,9 +226,9 @@ class PatientRegister:
 
     def changes(self) -> list[Change]:
         """Every change, in order."""
-        columns = [column for column in _CHANGE.c if column.name != "number"]
+        columns = [column for column in CHANGE.c if column.name != "number"]
         with self._looking() as db:
-            rows = db.execute(sa.select(*columns).order_by(_CHANGE.c.number))
+            rows = db.execute(sa.select(*columns).order_by(CHANGE.c.number))
             return [Change(**row._mapping) for row in rows]  # noqa: SLF001 - its public name
 
     def _take(
@@ -219,33 +251,55 @@ class PatientRegister:
             raise RegisterError("an interval that is over begins before it ends, and ended in the past")
         if start_ns > now_ns:
             raise RegisterError(f"{device} cannot be {patient}'s from a moment that has not come yet")
-        for each in self._read(db, _ASSIGNMENT.c.device == device):
+        for each in self._read(db, ASSIGNMENT.c.device == device):
             if each.meets(start_ns, end_ns):
                 fix = "transfer it" if each.end_ns is None else f"begin at {each.end_ns} ns or later"
                 raise RegisterError(f"{device} is {each.patient}'s from {each.start_ns} ns: {fix}")
         db.execute(
-            sa.insert(_ASSIGNMENT).values(device=device, patient=patient, start_ns=start_ns, end_ns=end_ns)
+            sa.insert(ASSIGNMENT).values(device=device, patient=patient, start_ns=start_ns, end_ns=end_ns)
         )
 
     def _release(self, db: sa.Connection, device: str, at_ns: int) -> str:
-        mine = sa.and_(_ASSIGNMENT.c.device == device, _ASSIGNMENT.c.end_ns.is_(None))
+        mine = sa.and_(ASSIGNMENT.c.device == device, ASSIGNMENT.c.end_ns.is_(None))
         held = next(iter(self._read(db, mine)), None)
         if held is None:
             raise RegisterError(f"{device} is nobody's: `vitalwire patient list` shows who wears what")
         if at_ns <= held.start_ns:
             raise RegisterError(f"{device} is {held.patient}'s from {held.start_ns} ns: it cannot end before")
-        db.execute(sa.update(_ASSIGNMENT).where(mine).values(end_ns=at_ns))
+        db.execute(sa.update(ASSIGNMENT).where(mine).values(end_ns=at_ns))
         return held.patient
 
+    def _bedsides(self, db: sa.Connection, which: sa.ColumnElement[bool]) -> list[Bedside]:
+        worn = sa.select(ASSIGNMENT.c.device, PATIENT.c.patient, PATIENT.c.paced)
+        worn = worn.join(PATIENT, PATIENT.c.patient == ASSIGNMENT.c.patient).where(which)
+        wearers = sa.select(ASSIGNMENT.c.patient).where(which)
+        last = sa.select(sa.func.max(STAFF_ENTRY.c.number)).where(STAFF_ENTRY.c.patient.in_(wearers))
+        last = last.group_by(STAFF_ENTRY.c.patient, STAFF_ENTRY.c.what)
+        entries = self._entries(db, sa.and_(STAFF_ENTRY.c.number.in_(last), STAFF_ENTRY.c.value.is_not(None)))
+        return [
+            Bedside(
+                device=row.device,
+                patient=row.patient,
+                paced=row.paced,
+                entries=tuple(each for each in entries if each.patient == row.patient),
+            )
+            for row in db.execute(worn.order_by(ASSIGNMENT.c.device))
+        ]
+
+    def _entries(self, db: sa.Connection, which: sa.ColumnElement[bool]) -> list[StaffEntry]:
+        columns = [column for column in STAFF_ENTRY.c if column.name != "number"]
+        rows = db.execute(sa.select(*columns).where(which).order_by(STAFF_ENTRY.c.number))
+        return [StaffEntry(**row._mapping) for row in rows]  # noqa: SLF001 - its public name
+
     def _known(self, db: sa.Connection, patient: str) -> Patient:
-        row = db.execute(sa.select(_PATIENT).where(_PATIENT.c.patient == patient)).first()
+        row = db.execute(sa.select(PATIENT).where(PATIENT.c.patient == patient)).first()
         if row is None:
             raise RegisterError(f"no patient {patient}: `vitalwire patient list` shows them")
         return Patient(**row._mapping)  # noqa: SLF001 - its public name
 
     def _read(self, db: sa.Connection, which: sa.ColumnElement[bool]) -> list[Assignment]:
-        columns = [column for column in _ASSIGNMENT.c if column.name != "number"]
-        rows = db.execute(sa.select(*columns).where(which).order_by(_ASSIGNMENT.c.start_ns))
+        columns = [column for column in ASSIGNMENT.c if column.name != "number"]
+        rows = db.execute(sa.select(*columns).where(which).order_by(ASSIGNMENT.c.start_ns))
         return [Assignment(**row._mapping) for row in rows]  # noqa: SLF001 - its public name
 
     @contextmanager
@@ -285,13 +339,19 @@ def open_register(data_dir: Path, url: str | None = None) -> PatientRegister:
     return PatientRegister(url)
 
 
+def _worn(device: str | None) -> sa.ColumnElement[bool]:
+    """Assignments that go on: of a device, or of all."""
+    now = ASSIGNMENT.c.end_ns.is_(None)
+    return now if device is None else sa.and_(ASSIGNMENT.c.device == device, now)
+
+
 def _noted(
     db: sa.Connection, at_ns: int, author: str, action: str, patient: str, device: str | None = None
 ) -> None:
     if not 0 < len(author) <= _MAX_AUTHOR:
         raise RegisterError(f"an author of {len(author)} characters: give 1 to {_MAX_AUTHOR}")
     db.execute(
-        sa.insert(_CHANGE).values(at_ns=at_ns, author=author, action=action, patient=patient, device=device)
+        sa.insert(CHANGE).values(at_ns=at_ns, author=author, action=action, patient=patient, device=device)
     )
 
 

@@ -15,6 +15,7 @@ from vitalwire_cloud.metadata.register import PatientRegister
 from vitalwire_cloud.orders import Order
 from vitalwire_cloud.store.interface import DeviceRecord, Store
 from vitalwire_cloud.web.access import same_origin_guard
+from vitalwire_cloud.web.bedside_api import bedside_routes
 from vitalwire_cloud.web.links import LinkBoard
 from vitalwire_cloud.web.patients_api import patient_routes
 from vitalwire_cloud.web.ports import Desk, Info, Models, Orders
@@ -99,6 +100,7 @@ def api_router(
     guards: list[Guard],
     token_required: bool,
     demands: Demands | None,
+    entry_hours: float,
     max_future_s: float,
 ) -> Router:
     """Routes of the API. Store and desk are asked on worker threads, never on the event loop."""
@@ -173,6 +175,7 @@ def api_router(
             *quarantine_routes(store, max_future_s),
             *waveform_routes(demands, known),
             *patient_routes(patients, orders, known),
+            *bedside_routes(patients, orders, known, entry_hours),
         ],
         guards=guards,
         tags=["v1"],

@@ -14,7 +14,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import Guard, Message, Scope
 
-from vitalwire_cloud.config import IngestConfig
+from vitalwire_cloud.config import IngestConfig, PatientsConfig
 from vitalwire_cloud.live import LiveHub
 from vitalwire_cloud.metadata.register import PatientRegister
 from vitalwire_cloud.store.interface import Store, StoreError
@@ -62,6 +62,7 @@ def create_app(
     patients: PatientRegister | None = None,
     demands: Demands | None = None,
     token: str | None = None,
+    entry_hours: float = PatientsConfig().entry_h,
     max_future_s: float = IngestConfig().max_future_s,
 ) -> Litestar:
     """The web application.
@@ -94,6 +95,7 @@ def create_app(
                 guards=protect,
                 token_required=token is not None,
                 demands=demands,
+                entry_hours=entry_hours,
                 max_future_s=max_future_s,
             ),
             live_route(

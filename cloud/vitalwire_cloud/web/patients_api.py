@@ -10,12 +10,13 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
-from vitalwire_cloud.metadata.register import Assignment, Paced, Patient, PatientRegister, RegisterError
+from vitalwire_cloud.metadata.register import Assignment, Patient, PatientRegister, RegisterError
 from vitalwire_cloud.store.interface import DeviceRecord
 from vitalwire_cloud.web.access import same_origin_guard
 from vitalwire_cloud.web.ports import Orders
 from vitalwire_cloud.web.problems import ProblemError
 from vitalwire_cloud.web.views import Name
+from vitalwire_edge.wire.messages import Paced
 
 _T = TypeVar("_T")
 
@@ -60,14 +61,14 @@ def patient_routes(
     def wearers() -> Wearers:
         if register is None:
             return Wearers([], [])
-        return Wearers(_done(register.patients), _done(register.assignments))
+        return Wearers(done(register.patients), done(register.assignments))
 
     @post(
         "/patients", sync_to_thread=True, guards=[same_origin_guard], summary="Admit a patient as a pseudonym"
     )
     def admit(data: JSONBody[Admission]) -> Patient:
-        kept, now_ns = _kept(register), time.time_ns()
-        return _done(lambda: kept.admit(author=data.by.strip(), now_ns=now_ns, paced=data.paced))
+        kept, now_ns = kept_register(register), time.time_ns()
+        return done(lambda: kept.admit(author=data.by.strip(), now_ns=now_ns, paced=data.paced))
 
     @post(
         "/devices/{device:str}/wearer",
@@ -77,15 +78,15 @@ def patient_routes(
         summary="From now on a wearable is this patient's, or nobody's",
     )
     def hand(device: FromPath[str], data: JSONBody[Handing]) -> Wearers:
-        kept, record, now_ns, by = _kept(register), known(device), time.time_ns(), data.by.strip()
+        kept, record, now_ns, by = kept_register(register), known(device), time.time_ns(), data.by.strip()
         to = data.patient
-        held = _done(lambda: kept.patient_of(device, now_ns))
+        held = done(lambda: kept.patient_of(device, now_ns))
         if to is None:
-            _done(lambda: kept.standby(device, at_ns=now_ns, author=by, now_ns=now_ns))
+            done(lambda: kept.standby(device, at_ns=now_ns, author=by, now_ns=now_ns))
         elif held is None:
-            _done(lambda: kept.assign(device, to, start_ns=now_ns, author=by, now_ns=now_ns))
+            done(lambda: kept.assign(device, to, start_ns=now_ns, author=by, now_ns=now_ns))
         elif held != to:
-            _done(lambda: kept.transfer(device, to, at_ns=now_ns, author=by, now_ns=now_ns))
+            done(lambda: kept.transfer(device, to, at_ns=now_ns, author=by, now_ns=now_ns))
         # Also where it was theirs already: whoever asks again may do so because no gateway was told.
         begin_anew(record, now_ns)
         return wearers_of(kept)
@@ -98,8 +99,8 @@ def patient_routes(
         summary="A patient leaves; what was worn is nobody's from now on",
     )
     def discharge(patient: FromPath[str], data: JSONBody[Leaving]) -> Wearers:
-        kept, now_ns, by = _kept(register), time.time_ns(), data.by.strip()
-        for device in _done(lambda: kept.discharge(patient, at_ns=now_ns, author=by, now_ns=now_ns)):
+        kept, now_ns, by = kept_register(register), time.time_ns(), data.by.strip()
+        for device in done(lambda: kept.discharge(patient, at_ns=now_ns, author=by, now_ns=now_ns)):
             # One that never sent anything has no gateway that knows of it.
             with suppress(ProblemError):
                 begin_anew(known(device), now_ns)
@@ -110,10 +111,11 @@ def patient_routes(
 
 def wearers_of(register: PatientRegister) -> Wearers:
     """Everything the register holds."""
-    return Wearers(_done(register.patients), _done(register.assignments))
+    return Wearers(done(register.patients), done(register.assignments))
 
 
-def _kept(register: PatientRegister | None) -> PatientRegister:
+def kept_register(register: PatientRegister | None) -> PatientRegister:
+    """The register of this service. Raises `ProblemError` where it has none."""
     if register is None:
         raise ProblemError(
             HTTPStatus.NOT_FOUND, "no-patients", "this service keeps no patients", fix="ask the one that does"
@@ -121,7 +123,8 @@ def _kept(register: PatientRegister | None) -> PatientRegister:
     return register
 
 
-def _done(do: Callable[[], _T]) -> _T:
+def done(do: Callable[[], _T]) -> _T:
+    """What `do` returns; what the register refuses is a conflict. Raises `ProblemError`."""
     try:
         return do()
     except RegisterError as error:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vitalwire_cloud.alerts.alarm import Alarm, Verdict
-from vitalwire_cloud.orders import Order
+from vitalwire_cloud.metadata.entries import Bedside
+from vitalwire_cloud.orders import Order, Place
 from vitalwire_cloud.registry.ledger import Gateway, Model, Reported
 
 
@@ -53,6 +54,9 @@ class Orders(Protocol):
 
     def orders(self) -> list[Order]:
         """Every order."""
+
+    def delivered(self, place: Place, bedside: Bedside | None) -> tuple[int, bool]:
+        """Since when entries of a wearable's wearer count, and whether its gateway knows all that is known of it."""
 
 
 class Models(Protocol):

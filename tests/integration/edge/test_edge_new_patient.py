@@ -9,7 +9,8 @@ from gateway_parts import GATEWAY, KEY, SITE, FrameMaker, wait_for
 from model_ward import Bus
 
 from vitalwire_cloud.broker import EmbeddedBroker
-from vitalwire_cloud.orders import OrderDesk, new_patient, open_orders
+from vitalwire_cloud.order_desk import OrderDesk
+from vitalwire_cloud.orders import new_patient, open_orders
 from vitalwire_edge.agent import Agent
 from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.config import ClockConfig, EdgeConfig, MqttConfig, SpoolConfig, TelemetryConfig

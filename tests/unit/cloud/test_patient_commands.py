@@ -110,3 +110,45 @@ def test_what_cannot_be_ends_with_one_and_the_fix(folder):
     both = run(cloud, folder, *words, "--patient", "p-x", "--device", "w-1")
     assert isinstance(both.exception, ConfigError)
     assert isinstance(run(patient, folder, "standby", "w-1", "--at", "noon", *BY).exception, ConfigError)
+
+
+def test_what_staff_sees_is_said_of_whoever_wears_the_device(folder):
+    one = admit(folder)
+    run(patient, folder, "assign", "w-1", one, *BY)
+    done = run(patient, folder, "observe", "w-1", "--consciousness", "voice", "--spo2-scale", "2", *BY)
+    assert done.exit_code == 0, done.output
+    assert f"w-1: {one}, paced unknown" in done.output
+    assert "consciousness voice" in done.output
+    assert run(patient, folder, "observe", "w-1", "--spo2-scale", "withdraw", *BY).exit_code == 0
+    assert run(patient, folder, "paced", one, "yes", *BY).exit_code == 0
+    (found,) = json.loads(run(patient, folder, "bedside", "w-1", "--json").output)["bedsides"]
+    assert (found["patient"], found["paced"]) == (one, "yes")
+    (entry,) = found["entries"]
+    assert (entry["value"], entry["author"]) == ("voice", "Dr. A")
+    assert entry["expires_ns"] - entry["entered_ns"] == 12 * 3_600_000_000_000
+    shown = run(patient, folder, "bedside").output
+    assert "counts until" in shown
+    said = json.loads(run(patient, folder, "history", "--json").output)
+    assert [each["action"] for each in said][2:] == ["observe", "observe", "paced yes"]
+
+
+def test_what_cannot_be_observed_says_why(folder):
+    run(patient, folder, "assign", "w-1", admit(folder), *BY)
+
+    def refused(*words):
+        done = run(patient, folder, "observe", *words, *BY)
+        return done.exit_code, f"{done.output} {done.exception}"
+
+    for words, code, why in (
+        (("w-1", "--consciousness", "sleepy"), 2, "'sleepy' is not one of"),
+        (("w-9", "--oxygen", "yes"), 1, "no device w-9"),
+        (("w-1",), 1, "nothing was said"),
+        (("w-1", "--oxygen", "yes", "--at", "2020-01-01T08:00:00Z"), 1, "counts no more"),
+        (("w-1", "--oxygen", "yes", "--at", "2026-11-22T08:00:00"), 1, "names no zone"),
+        (("w-1", "--oxygen", "yes", "--hours", "200"), 1, "at most 168 hours"),
+    ):
+        found = refused(*words)
+        assert (found[0], why in found[1]) == (code, True), found
+    run(patient, folder, "standby", "w-1", *BY)
+    assert "w-1 is nobody's: assign it first" in refused("w-1", "--oxygen", "yes")[1]
+    assert run(patient, folder, "paced", "p-nobody", "yes", *BY).exit_code == 1

@@ -1,0 +1,161 @@
+"""What staff see at the bedside over the API: said of a wearable's wearer, and whether its gateway knows."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import get, post
+from litestar.params import FromPath, JSONBody
+
+from vitalwire_cloud.metadata.entries import MAX_HOURS, WITHDRAW, Bedside, StaffEntry, What, expiry_ns
+from vitalwire_cloud.metadata.register import PatientRegister
+from vitalwire_cloud.orders import Place
+from vitalwire_cloud.store.interface import DeviceRecord
+from vitalwire_cloud.web.access import same_origin_guard
+from vitalwire_cloud.web.patients_api import done, kept_register
+from vitalwire_cloud.web.ports import Orders
+from vitalwire_cloud.web.views import Name
+from vitalwire_edge.wire.messages import Paced
+
+EntryState = Literal["counts", "too_old", "other_wearer"]
+
+
+class EntryView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something staff said last. `state`: in NEWS2, too old for it, or said before the wearable changed hands."""
+
+    what: What
+    value: str
+    author: str
+    entered_ns: int
+    expires_ns: int
+    state: EntryState
+
+
+class BedsideView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the wearer; `delivered`: the gateway has confirmed that it knows all of it."""
+
+    device: str
+    patient: str | None
+    paced: Paced
+    entries: list[EntryView]
+    delivered: bool
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `by` saw, at `seen_at` (with its zone; now by default), and for how many hours it counts."""
+
+    by: Name
+    consciousness: Literal["alert", "confusion", "voice", "pain", "unresponsive", "withdraw"] | None = None
+    oxygen: Literal["yes", "no", "withdraw"] | None = None
+    spo2_scale: Literal["1", "2", "withdraw"] | None = None
+    seen_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    hours: Annotated[float, msgspec.Meta(gt=0, le=MAX_HOURS)] | None = None
+
+    def said(self) -> dict[What, str | None]:
+        """The values that were given, None for what is withdrawn."""
+        given: dict[What, str | None] = {
+            "consciousness": self.consciousness,
+            "oxygen": self.oxygen,
+            "spo2_scale": self.spo2_scale,
+        }
+        return {
+            what: None if value == WITHDRAW else value for what, value in given.items() if value is not None
+        }
+
+
+class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who says whether a patient has a pacemaker."""
+
+    by: Name
+    paced: Paced
+
+
+def bedside_routes(
+    register: PatientRegister | None,
+    orders: Orders | None,
+    known: Callable[[str], DeviceRecord],
+    entry_hours: float,
+) -> list[Callable[..., object]]:
+    """Routes of what staff say. `entry_hours`: for how long an entry counts where whoever makes it does not say."""
+
+    def shown(record: DeviceRecord) -> BedsideView:
+        found = next(iter(done(lambda: kept_register(register).bedsides(record.device))), None)
+        return _view(record, found, orders)
+
+    @get(
+        "/devices/{device:str}/bedside",
+        sync_to_thread=True,
+        summary="What staff said last of the wearer, and whether the gateway knows",
+    )
+    def bedside(device: FromPath[str]) -> BedsideView:
+        return shown(known(device))
+
+    @post(
+        "/devices/{device:str}/bedside",
+        sync_to_thread=True,
+        guards=[same_origin_guard],
+        status_code=HTTPStatus.OK,
+        summary="Say what you see of the wearer: consciousness, oxygen, SpO2 scale; NEWS2 counts it",
+    )
+    def say(device: FromPath[str], data: JSONBody[Seen]) -> BedsideView:
+        kept, record, now_ns = kept_register(register), known(device), time.time_ns()
+        entered_ns = now_ns if data.seen_at is None else _utc_ns(data.seen_at)
+        expires_ns = expiry_ns(entered_ns, entry_hours if data.hours is None else data.hours)
+        done(
+            lambda: kept.say(
+                device,
+                data.said(),
+                author=data.by.strip(),
+                entered_ns=entered_ns,
+                expires_ns=expires_ns,
+                now_ns=now_ns,
+            )
+        )
+        return shown(record)
+
+    @post(
+        "/patients/{patient:str}/paced",
+        sync_to_thread=True,
+        guards=[same_origin_guard],
+        status_code=HTTPStatus.OK,
+        summary="Whether a patient has a pacemaker; with one no beat is scored",
+    )
+    def paced(patient: FromPath[str], data: JSONBody[Pacing]) -> Pacing:
+        kept = kept_register(register)
+        by = data.by.strip()
+        done(lambda: kept.set_paced(patient, data.paced, author=by, now_ns=time.time_ns()))
+        return data
+
+    return [bedside, say, paced]
+
+
+def _view(record: DeviceRecord, bedside: Bedside | None, orders: Orders | None) -> BedsideView:
+    place: Place = (record.site, record.gateway, record.device)
+    after_ns, delivered = (0, False) if orders is None else orders.delivered(place, bedside)
+    now_ns = time.time_ns()
+
+    def entry(said: StaffEntry) -> EntryView:
+        state: EntryState = "too_old" if said.expires_ns <= now_ns else "counts"
+        return EntryView(
+            what=said.what,
+            value=said.value or "",
+            author=said.author,
+            entered_ns=said.entered_ns,
+            expires_ns=said.expires_ns,
+            state="other_wearer" if said.recorded_ns <= after_ns else state,
+        )
+
+    return BedsideView(
+        device=record.device,
+        patient=None if bedside is None else bedside.patient,
+        paced="unknown" if bedside is None else bedside.paced,
+        entries=[] if bedside is None else [entry(said) for said in bedside.entries],
+        delivered=delivered,
+    )
+
+
+def _utc_ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
