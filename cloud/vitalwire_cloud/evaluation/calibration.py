@@ -32,12 +32,15 @@ from vitalwire_edge.inference.calibration import (
     HOUR_S,
     Alert,
     AlertCalibration,
-    alert_score,
+    alert_scores,
     window_limit,
 )
 
 BAR: Final = {"worst_budget_ratio": 1.0, "v_episode_se": 0.80}
 BUDGET_PER_HOUR: Final = 6.0
+MATCH_S: Final = 0.150
+"""How far a detected R peak, with which an alert begins, may lie from its annotation (EC57)."""
+
 NOISES: Final = (("em", 12.0), ("em", 6.0), ("ma", 12.0), ("ma", 6.0))
 MODEL_PRIORITY: Final = "low"
 _DAY_S: Final = 86_400.0
@@ -56,9 +59,9 @@ class Alerted:
 
     @property
     def hits(self) -> int:
-        """Alerts that contain at least one V."""
+        """Alerts that contain at least one V, be it the beat that was flagged, up to `MATCH_S` after its annotation."""
         starts = np.array([alert.at_s for alert in self.alerts])
-        return int(sum(((self.v_s >= at) & (self.v_s < at + ALERT_S)).any() for at in starts))
+        return int(sum(((self.v_s >= at - MATCH_S) & (self.v_s < at + ALERT_S)).any() for at in starts))
 
     @property
     def wanted(self) -> int:
@@ -98,8 +101,8 @@ def alerted(
     alerts: list[Alert] = []
     usable = np.isfinite(score)
     at_s = found.patient.sample[usable] / record.fs_hz
-    for at, value, context in zip(at_s, score[usable], found.patient.context[usable], strict=True):
-        alert = calibration.push(float(at), alert_score(float(value), context))
+    for at, value in zip(at_s, alert_scores(score[usable], found.patient.context[usable]), strict=True):
+        alert = calibration.push(float(at), float(value))
         if alert is not None:
             alerts.append(alert)
     v_s = record.sample[np.isin(record.symbol, ["V", "E"])] / record.fs_hz

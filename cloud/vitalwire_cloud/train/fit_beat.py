@@ -25,6 +25,7 @@ from vitalwire_cloud.train.dataset import Patient, TrainingDataError
 from vitalwire_cloud.train.fit_naming import fit_head
 from vitalwire_cloud.train.fit_sequence import Course, fit_sequence
 from vitalwire_edge.inference import features
+from vitalwire_edge.inference.calibration import alert_scores
 from vitalwire_edge.inference.features import SHAPE_FEATURES
 from vitalwire_edge.inference.level import relative
 from vitalwire_edge.inference.naming import seen
@@ -32,10 +33,14 @@ from vitalwire_edge.inference.score import ScoreParameters, Scoring, one_sided
 from vitalwire_edge.inference.sequence import TOKEN, checked_by
 
 BATCH: Final = 512
+BUDGET_PER_HOUR: Final = 6
+BEATS_PER_HOUR: Final = 4500
 BEATS_PER_PATIENT: Final = 1500
 """A patient's share of an epoch, so that those with many normal beats do not decide alone."""
 
-THRESHOLD_QUANTILE: Final = 0.95
+THRESHOLD_QUANTILE: Final = 1 - BUDGET_PER_HOUR / BEATS_PER_HOUR
+"""Of what normal beats count for an alert: above it is one in so many that they alone would just spend the budget."""
+
 CHECKPOINT: Final = "checkpoint.pt"
 CHECKED_BEATS: Final = 16
 SEQUENCE_SHARE: Final = 0.75
@@ -218,7 +223,7 @@ def _joined(
     )
     scoring = Scoring(parameters)
     scores = [
-        relative(scoring.joined(each, np.zeros(len(each))).score)[p.normal]
+        alert_scores(relative(scoring.joined(each, np.zeros(len(each))).score), p.context)[p.normal]
         for each, (p, _) in zip(raw, shares, strict=True)
     ]
     threshold = float(np.quantile(np.concatenate(scores), THRESHOLD_QUANTILE))

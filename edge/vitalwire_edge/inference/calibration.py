@@ -29,12 +29,17 @@ LIKE_MARGIN: Final = 4.0
 reference must score so much higher. Chosen once on labelled development patients (DS1); 3 to 5 serve alike."""
 
 _CORRELATION: Final = CONTEXT.index("corr_qrs")
+_LIKE: Final = np.arctanh(LIKE_CORRELATION)
 
 
 def alert_score(score: float, context: NDArray[np.float32]) -> float:
     """What a beat's score counts for an alert, given its context features (18,)."""
-    like = bool(context[_CORRELATION] >= np.arctanh(LIKE_CORRELATION))
-    return score - LIKE_MARGIN if like else score
+    return score - LIKE_MARGIN if context[_CORRELATION] >= _LIKE else score
+
+
+def alert_scores(scores: NDArray[np.float64], context: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`alert_score` of n beats with context features (n, 18)."""
+    return scores - np.where(context[:, _CORRELATION] >= _LIKE, LIKE_MARGIN, 0.0)
 
 
 def window_limit(budget_per_hour: float, window_s: float) -> int:

@@ -106,6 +106,10 @@ def test_an_alert_counts_when_a_v_lies_within_its_thirty_seconds():
     assert figures([each])["precision"] == pytest.approx(2 / 3)
 
 
+def test_an_alert_holds_the_beat_that_raised_it_though_its_peak_is_found_after_its_annotation():
+    assert alerted([10.1, 600.0], [10.0, 599.8]).hits == 1
+
+
 def test_alerts_too_close_break_the_budget():
     assert alerted([0.0, 100.0], []).worst_ratio == 2
 
