@@ -59,6 +59,7 @@ class OrderDesk:
         self._seen_s: dict[tuple[str, str], float] = {}
         self._said_s: dict[tuple[str, Place], tuple[int, float]] = {}
         self._failed = False
+        self._blind = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
 
@@ -127,7 +128,7 @@ class OrderDesk:
         now = time.monotonic()
         if self._bedsides is not None and now - self._looked_s >= _REFRESH_S:
             self._looked_s = now
-            self.counters["staff_words"] += self._book.bring_up(self._bedsides(), now_ns=time.time_ns())
+            self._look(self._bedsides)
         with self._seeing:
             present = {where for where, seen in self._seen_s.items() if now - seen < _PRESENT_S}
         due: list[tuple[Order | StaffWord, float]] = []
@@ -147,6 +148,18 @@ class OrderDesk:
             if key is not None and not waits and (order.site, order.gateway) in present:
                 self._said_s[what] = order.number, now
                 self._tell(order, key)
+
+    def _look(self, bedsides: Callable[[], Mapping[Place, Bedside]]) -> None:
+        """Bring the book up to date; a register that is away holds up no order that stands there."""
+        try:
+            found = bedsides()
+        except OrderError as error:
+            if not self._blind:
+                log.error("bedsides_unknown", reason=str(error))  # noqa: TRY400 - the text says it
+            self._blind = True
+            return
+        self._blind = False
+        self.counters["staff_words"] += self._book.bring_up(found, now_ns=time.time_ns())
 
     def _tell(self, order: Order | StaffWord, key: bytes) -> None:
         now_ns = time.time_ns()

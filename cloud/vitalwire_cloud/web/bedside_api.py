@@ -82,8 +82,8 @@ def bedside_routes(
     """Routes of what staff say. `entry_hours`: for how long an entry counts where whoever makes it does not say."""
 
     def shown(record: DeviceRecord) -> BedsideView:
-        found = next(iter(done(lambda: kept_register(register).bedsides(record.device))), None)
-        return _view(record, found, orders)
+        found = [] if register is None else done(lambda: register.bedsides(record.device))
+        return _view(record, next(iter(found), None), orders)
 
     @get(
         "/devices/{device:str}/bedside",

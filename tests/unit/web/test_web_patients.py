@@ -68,6 +68,8 @@ def test_a_service_without_a_register_says_so(ward):
     with TestClient(ward.app(), base_url="http://127.0.0.1") as client:
         assert client.get(f"{API}/patients").json() == {"patients": [], "assignments": []}
         assert client.post(f"{API}/patients", json={"by": "x"}).status_code == 404
+        assert client.get(f"{API}/devices/chest-1/bedside").json()["patient"] is None
+        assert client.post(f"{API}/devices/chest-1/bedside", json={"by": "x"}).status_code == 404
 
 
 def bedside(client, device="chest-1", **said):

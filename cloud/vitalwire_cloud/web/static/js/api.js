@@ -64,6 +64,15 @@ export const admit = (by) => post('/api/v1/patients', { by });
 /** From now on a device is a patient's, or nobody's (null). */
 export const hand = (device, patient, by) => post(`/api/v1/devices/${encodeURIComponent(device)}/wearer`, { by, patient });
 
+/** What staff said last of the wearer of a device, and whether its gateway knows. */
+export const bedside = (device) => ask(`/api/v1/devices/${encodeURIComponent(device)}/bedside`);
+
+/** Say what you see of the wearer of a device. */
+export const say = (device, seen, by) => post(`/api/v1/devices/${encodeURIComponent(device)}/bedside`, { by, ...seen });
+
+/** Whether a patient has a pacemaker. */
+export const sayPaced = (patient, paced, by) => post(`/api/v1/patients/${encodeURIComponent(patient)}/paced`, { by, paced });
+
 /** Who asked for whose waveform, newest first. */
 export const demands = () => ask('/api/v1/waveform-demands');
 

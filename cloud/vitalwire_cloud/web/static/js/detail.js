@@ -5,6 +5,7 @@ import { card } from './alarm_list.js';
 import { byId, el, mark, text } from './dom.js';
 import { Demand } from './demand.js';
 import { Wearer } from './wearer.js';
+import { Bedside } from './bedside.js';
 import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { drawGrid, paper, zeroLine } from './paper.js';
@@ -33,6 +34,7 @@ export class Detail {
     this.ecgTrends = new EcgTrends();
     this.demand = new Demand(patient);
     this.wearer = new Wearer(patient.name);
+    this.bedside = new Bedside(patient.name);
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -50,6 +52,7 @@ export class Detail {
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
       this.wearer.node,
+      this.bedside.node,
       this.demand.node,
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
@@ -65,6 +68,7 @@ export class Detail {
     this.strips.tick();
     this.demand.tick(now, this.patient.heardWave);
     this.wearer.tick();
+    this.bedside.tick();
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');
