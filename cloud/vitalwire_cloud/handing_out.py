@@ -1,15 +1,15 @@
 """Everything that is stored of one device in one span of time, as files that other programs read.
 
 Waveforms are WFDB records of 16-bit steps exactly as stored (PhysioNet's signal and header formats), one per stretch
-without a gap; numbers, beats, scores and minutes are CSV, alarms are JSON lines. `manifest.json` names every file with
-its SHA-256.
+without a gap; numbers, beats, scores, minutes and what staff saw are CSV, alarms are JSON lines. `manifest.json` names
+every file with its SHA-256.
 """
 
 import csv
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import numpy as np
 
+from vitalwire_cloud.metadata.entries import StaffEntry
 from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreError, StoreReading
 from vitalwire_edge.wire.codes import VITALS, Code
 from vitalwire_edge.wire.messages import ChannelInfo
@@ -63,8 +64,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: list[HandedFile]
 
 
-def hand_out(store: StoreReading, device: str, start_ns: int, end_ns: int, folder: Path) -> Manifest:
+def hand_out(
+    store: StoreReading,
+    device: str,
+    start_ns: int,
+    end_ns: int,
+    folder: Path,
+    *,
+    said: Sequence[StaffEntry] = (),
+) -> Manifest:
     """Write everything of `device` in [start_ns, end_ns) into `folder`, which must be empty or absent.
+
+    `said` is what staff saw of its wearer in that time; neither is named.
 
     Raises `StoreError`, also for a device that the store does not know.
     """
@@ -77,6 +88,11 @@ def hand_out(store: StoreReading, device: str, start_ns: int, end_ns: int, folde
             raise StoreError(f"{folder} is not empty: name a folder of its own")
         waveforms = list(_waveforms(store, record, start_ns, end_ns, folder))
         rows = _tables(store, device, start_ns, end_ns, folder)
+        rows["staff.csv"] = _csv(
+            folder / "staff.csv",
+            ["entered_ns", "expires_ns", "what", "value"],
+            ([each.entered_ns, each.expires_ns, each.what, each.value] for each in said),
+        )
         rows |= {f"{wave.record}.dat": wave.samples for wave in waveforms}
         manifest = Manifest(
             device=device,

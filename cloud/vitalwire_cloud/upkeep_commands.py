@@ -75,14 +75,16 @@ def export(
         try:
             for number, (name, start_ns, end_ns) in enumerate(spans, 1):
                 folder = out if patient is None else out / f"{number:02}-{name}"
-                manifest = hand_out(reader, name, start_ns, end_ns, folder)
+                with closing(open_register(service.data, service.patients.url)) as register:
+                    said = register.entries(name, start_ns, end_ns)
+                manifest = hand_out(reader, name, start_ns, end_ns, folder, said=said)
                 rows = sum(file.rows for file in manifest.files)
                 typer.echo(
                     f"{len(manifest.files)} files, {rows} samples and lines in {folder}; manifest.json names them"
                 )
         finally:
             reader.close()
-    except StoreError as error:
+    except (StoreError, RegisterError) as error:
         fail(error)
 
 
@@ -101,9 +103,9 @@ def erase(
 ) -> None:
     """Delete everything of a device, or of a patient, in a span of time for good.
 
-    Samples, numbers, beats, scores, alarms. Where the span reaches into the last three days, the device's gateway
-    forgets the patient's baseline, too. The embedded store takes one process: stop the service first. A record of who,
-    why and how much stays.
+    Samples, numbers, beats, scores, alarms, what staff saw. Where the span reaches into the last three days, the
+    device's gateway forgets the patient's baseline, too. The embedded store takes one process: stop the service first.
+    A record of who, why and how much stays.
     """
     span = _span(start, end)
     if not yes:
@@ -122,13 +124,15 @@ def erase(
             for name, start_ns, end_ns in spans:
                 said.update(store.erase(name, start_ns, end_ns, by=by, reason=reason).removed)
                 said["gateways_told"] += _tell_gateways(store, service.data, name, end_ns)
+                with closing(open_register(service.data, service.patients.url)) as register:
+                    said["staff_entries"] += register.erase_entries(name, start_ns, end_ns)
                 with desk.transaction() as connection:
                     said["alarms_at_desk"] += desk.forget(connection, name, start_ns, end_ns)
         finally:
             store.close()
             if desk is not None:
                 desk.close()
-    except (StoreError, OrderError) as error:
+    except (StoreError, OrderError, RegisterError) as error:
         fail(error)
     typer.echo(msgspec.json.encode(said).decode())
 

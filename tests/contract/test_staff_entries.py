@@ -147,7 +147,7 @@ def test_the_last_word_counts_until_it_is_withdrawn(register):
     ]
     found = say(register, consciousness="withdraw", spo2_scale="withdraw")
     assert found.state() == StaffState(oxygen=Entered(value=True, **seen))
-    assert len(register.entries(patient)) == 6
+    assert len(register.entries("w-1", T0, T0 + 2 * HOUR)) == 6
     # Nothing of who said it, or of whom, leaves for the gateway.
     assert not any(name in msgspec.json.encode(found.state()).decode() for name in ("N. B", patient, "w-1"))
 
@@ -164,9 +164,9 @@ def test_a_pacemaker_is_said_of_the_patient(register):
 
 
 def test_what_cannot_be_said_is_refused_with_the_fix_and_changes_nothing(register):
-    patient = wearer(register)
+    wearer(register)
     say(register, oxygen="yes")
-    before = register.entries(patient), register.changes()
+    before = register.entries("w-1", T0, T0 + 2 * HOUR), register.changes()
     for attempt, said in (
         (
             lambda: say(register, consciousness="sleepy"),
@@ -187,7 +187,7 @@ def test_what_cannot_be_said_is_refused_with_the_fix_and_changes_nothing(registe
     for hours in (0, 169):
         with pytest.raises(EntryError, match=f"{hours} hours"):
             say(register, oxygen="no", hours=hours)
-    assert (register.entries(patient), register.changes()) == before
+    assert (register.entries("w-1", T0, T0 + 2 * HOUR), register.changes()) == before
 
 
 def test_a_gateway_is_told_once_of_every_change_and_unlearns_with_the_wearer(register, book):
@@ -221,3 +221,13 @@ def test_a_gateway_is_told_once_of_every_change_and_unlearns_with_the_wearer(reg
     assert bring(worn=False) == 1
     assert book.words()[0].staff == StaffState()
     assert bring(worn=False) == 0
+
+
+def test_what_is_erased_counts_no_more_and_what_was_before_it_does_not_come_back(register):
+    wearer(register)
+    say(register, consciousness="voice", at_ns=T0)
+    say(register, consciousness="alert", oxygen="yes", at_ns=T0 + HOUR)
+    assert register.erase_entries("w-1", T0 + HOUR, T0 + 2 * HOUR) == 2
+    assert register.erase_entries("w-1", T0 + HOUR, T0 + 2 * HOUR) == 0
+    assert register.bedsides()[0].entries == ()
+    assert [each.value for each in register.entries("w-1", T0, T0 + 2 * HOUR)] == ["voice", None, None]

@@ -192,11 +192,16 @@ class PatientRegister:
         with self._looking() as db:
             return self._bedsides(db, _worn(device))
 
-    def entries(self, patient: str) -> list[StaffEntry]:
-        """Everything staff ever said of a patient, in order."""
+    def entries(self, device: str, start_ns: int, end_ns: int) -> list[StaffEntry]:
+        """What was seen of whoever wore `device` in [start_ns, end_ns), in the order in which it was said."""
         with self._looking() as db:
-            self._known(db, patient)
-            return self._entries(db, STAFF_ENTRY.c.patient == patient)
+            return self._entries(db, _seen(device, start_ns, end_ns))
+
+    def erase_entries(self, device: str, start_ns: int, end_ns: int) -> int:
+        """Delete what `entries` tells; returns how many. That something was said, and is withdrawn, stays."""
+        said = sa.and_(_seen(device, start_ns, end_ns), STAFF_ENTRY.c.value.is_not(None))
+        with self._changing() as db:
+            return db.execute(sa.update(STAFF_ENTRY).where(said).values(value=None)).rowcount
 
     def patient_of(self, device: str, at_ns: int) -> str | None:
         """Whose `device` was at a moment; None: nobody's."""
@@ -343,6 +348,11 @@ def _worn(device: str | None) -> sa.ColumnElement[bool]:
     """Assignments that go on: of a device, or of all."""
     now = ASSIGNMENT.c.end_ns.is_(None)
     return now if device is None else sa.and_(ASSIGNMENT.c.device == device, now)
+
+
+def _seen(device: str, start_ns: int, end_ns: int) -> sa.ColumnElement[bool]:
+    at = STAFF_ENTRY.c.entered_ns
+    return sa.and_(STAFF_ENTRY.c.device == device, at >= start_ns, at < end_ns)
 
 
 def _noted(

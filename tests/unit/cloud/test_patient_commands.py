@@ -8,6 +8,7 @@ from stored import T0, alarm, beats, item, vitals, wave
 from typer.testing import CliRunner
 
 from vitalwire_cloud.commands import app as cloud
+from vitalwire_cloud.metadata.register import open_register
 from vitalwire_cloud.orders import open_orders
 from vitalwire_cloud.patient_commands import app as patient
 from vitalwire_cloud.store.embedded import EmbeddedStore
@@ -152,3 +153,26 @@ def test_what_cannot_be_observed_says_why(folder):
     run(patient, folder, "standby", "w-1", *BY)
     assert "w-1 is nobody's: assign it first" in refused("w-1", "--oxygen", "yes")[1]
     assert run(patient, folder, "paced", "p-nobody", "yes", *BY).exit_code == 1
+
+
+def test_export_hands_out_what_staff_saw_and_erase_takes_it(folder, tmp_path):
+    one = admit(folder)
+    run(patient, folder, "assign", "w-1", one, "--at", FROM, *BY)
+    with closing(open_register(folder)) as register:
+        expires_ns = T0 + 3_600_000_000_000
+        register.say(
+            "w-1",
+            {"consciousness": "pain"},
+            author="N. B",
+            entered_ns=T0 + 5_000_000_000,
+            expires_ns=expires_ns,
+            now_ns=T0 + 6_000_000_000,
+        )
+    whose = ("--patient", one, "--from", FROM, "--to", TO)
+    assert run(cloud, folder, "export", *whose, "--out", str(tmp_path / "out")).exit_code == 0
+    lines = (tmp_path / "out" / "01-w-1" / "staff.csv").read_text().splitlines()
+    assert lines[1:] == [f"{T0 + 5_000_000_000},{expires_ns},consciousness,pain"]
+    done = run(cloud, folder, "erase", *whose, *BY, "--reason", "asked", "--yes")
+    assert json.loads(done.output)["staff_entries"] == 1
+    with closing(open_register(folder)) as register:
+        assert register.bedsides("w-1")[0].entries == ()
