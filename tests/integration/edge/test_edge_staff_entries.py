@@ -125,6 +125,10 @@ def test_what_staff_say_reaches_the_score_of_the_gateway_and_goes_with_the_weare
         (bedside,) = running.patients.bedsides()
         assert running.orders.delivered((SITE, GATEWAY, DEVICE), bedside)[1]
         assert agent.staff.said(DEVICE) == bedside.state()
+    with gateway(tmp_path, port, listen) as agent, worn(listen):
+        wait_for(
+            lambda: DEVICE in agent.door.wearables and score() == "NEWS2 5", what="the score after a restart"
+        )
         run("transfer", DEVICE, run("admit"))
         wait_for(lambda: score() == "NEWS2 incomplete, at least 0", what="the next patient's score")
         wait_for(lambda: paced() == "unknown", what="the next patient's birth")
