@@ -6,7 +6,7 @@ learned from, which is said. Beats of the first five minutes are left to persona
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -75,7 +75,7 @@ def float_scorer(model: BeatModel) -> Scorer:
 
 def columns(views: Views) -> Columns:
     """Views of a patient's beats in order of time; of the score, half of the patient's own level is taken off."""
-    return {each.name: getattr(views, each.name) for each in fields(Views)} | {SCORE: relative(views.score)}
+    return msgspec.structs.asdict(views) | {SCORE: relative(views.score)}
 
 
 def gateway_scorer(scorer: BeatScorer) -> Scorer:

@@ -1,10 +1,10 @@
 """Atrial fibrillation from the irregularity of RR intervals."""
 
 from collections import deque
-from dataclasses import dataclass
 from math import isnan, log
 from typing import Final
 
+import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -48,13 +48,13 @@ def entropy_coefficient(rr_s: NDArray[np.float64]) -> float:
     fibrillation detection in implanted ventricular devices", Am. J. Physiol. Heart Circ. Physiol. 300:H319, 2011:
     above -1.4 is fibrillation. The tolerance grows from 30 ms until at least 5 pairs match (their minimum numerator).
     """
-    r, b, a = _matches(rr_s)
-    return -log(a / b) + log(2 * r) - log(rr_s.mean())
+    r, b, a, mean_s = _matches(rr_s)
+    return -log(a / b) + log(2 * r) - log(mean_s)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _matches(rr_s: NDArray[np.float64]) -> tuple[float, int, int]:
-    """Return the tolerance, and how many pairs of templates match over one and over two intervals."""
+def _matches(rr_s: NDArray[np.float64]) -> tuple[float, int, int, float]:
+    """Return tolerance, how many pairs of templates match over one and over two intervals, mean interval."""
     n = rr_s.size - 1
     both = np.empty(n * (n - 1) // 2)
     pair = 0
@@ -67,7 +67,7 @@ def _matches(rr_s: NDArray[np.float64]) -> tuple[float, int, int]:
     for i in range(n):
         for j in range(i + 1, n):
             one += abs(rr_s[i] - rr_s[j]) <= r
-    return r, one, (both <= r).sum()
+    return r, one, (both <= r).sum(), rr_s.mean()
 
 
 def median_rmssd(rr_s: NDArray[np.float64]) -> float:
@@ -100,8 +100,7 @@ def is_fibrillation(rr_s: NDArray[np.float64]) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Interval:
+class _Interval(msgspec.Struct, frozen=True):
     number: int
     start_ns: int
     rr_s: float

@@ -4,12 +4,14 @@ Poor signal quality never suppresses these rules. Each ends only on evidence of 
 a signal that stops leaves the alarm open.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan
 from statistics import median
 from typing import Final
+
+import msgspec
 
 from vitalwire_edge.alarms.change import NS_PER_S, AlarmChange, Ended, Finding, Verdict
 from vitalwire_edge.alarms.config import (
@@ -38,6 +40,32 @@ _OWN_SHARE: Final = 0.35
 _CLEAR: Final = 0.5
 
 
+class _Recent:
+    """The newest values of a kind, at most so many, and their median."""
+
+    def __init__(self, most: int) -> None:
+        self._values: deque[float] = deque(maxlen=most)
+        self._in_order: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, value: float) -> None:
+        """Take a value (no NaN); the oldest leaves where there are too many."""
+        if len(self._values) == self._values.maxlen:
+            del self._in_order[bisect_left(self._in_order, self._values[0])]
+        self._values.append(value)
+        insort(self._in_order, value)
+
+    @property
+    def median(self) -> float:
+        """Their median; there must be one."""
+        half = len(self._in_order) // 2
+        if len(self._in_order) % 2:
+            return self._in_order[half]
+        return (self._in_order[half - 1] + self._in_order[half]) / 2
+
+
 class QrsGate:
     """Which detected beats count as QRS complexes for asystole.
 
@@ -48,7 +76,7 @@ class QrsGate:
 
     def __init__(self, min_qrs_uv: float) -> None:
         self._min_uv = min_qrs_uv
-        self._own_uv: deque[float] = deque(maxlen=_OWN_BEATS)
+        self._own_uv = _Recent(_OWN_BEATS)
 
     def passes(self, beat: Beat) -> bool:
         """Judge one beat, and learn the patient's amplitudes from it."""
@@ -57,11 +85,11 @@ class QrsGate:
             return True
         floor_uv = self._min_uv
         if len(self._own_uv) >= _OWN_BEATS // 4:
-            floor_uv = min(floor_uv, _OWN_SHARE * median(self._own_uv))
+            floor_uv = min(floor_uv, _OWN_SHARE * self._own_uv.median)
         elif beat.quality >= _CLEAR:
             floor_uv /= 2
         if amplitude_uv >= floor_uv:
-            self._own_uv.append(amplitude_uv)
+            self._own_uv.add(amplitude_uv)
         return amplitude_uv >= floor_uv
 
 
@@ -158,8 +186,7 @@ class VentricularFibrillationRule:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     r_ns: int
     width_ms: float
     unlike: bool
@@ -197,8 +224,8 @@ class VentricularTachycardiaRule:
         self._config = config
         longest = max(config.run_beats, config.odd_beats, config.recovered_beats)
         self._beats: deque[_Seen] = deque(maxlen=longest)
-        self._own_width_ms: deque[float] = deque(maxlen=_OWN_BEATS)
-        self._own_corr: deque[float] = deque(maxlen=_OWN_BEATS)
+        self._own_width_ms = _Recent(_OWN_BEATS)
+        self._own_corr = _Recent(_OWN_BEATS)
         self._run_rate = before.value if before is not None and before.value is not None else 0.0
 
     def on_beat(self, beat: Beat, r_ns: int) -> Verdict:
@@ -245,18 +272,18 @@ class VentricularTachycardiaRule:
         unlike = corr < self.UNLIKE or (beat.wide and corr < self.NOT_QUITE)
         odd = unlike
         if len(self._own_corr) == _OWN_BEATS:
-            odd = corr < median(self._own_corr) - self.ODD
+            odd = corr < self._own_corr.median - self.ODD
         if not unlike:
-            self._own_corr.append(corr)
+            self._own_corr.add(corr)
             if not isnan(width_ms):
-                self._own_width_ms.append(width_ms)
+                self._own_width_ms.add(width_ms)
         return _Seen(r_ns, width_ms, unlike=unlike, odd=odd)
 
     def _is_wide(self, run: list[_Seen], factor: float) -> bool:
         widths_ms = [b.width_ms for b in run if not isnan(b.width_ms)]
         if not widths_ms or len(self._own_width_ms) < _OWN_BEATS // 4:
             return True
-        return median(widths_ms) >= factor * median(self._own_width_ms)
+        return median(widths_ms) >= factor * self._own_width_ms.median
 
 
 def _is_steady(run: list[_Seen]) -> bool:

@@ -1,7 +1,6 @@
 """Scores beats with the model of a verified artifact."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -35,8 +34,7 @@ class ModelParametersError(ValueError):
     """`parameters.json` of an artifact is not what this program reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class BeatScore:
+class BeatScore(msgspec.Struct, frozen=True):
     """What the model says of a beat.
 
     Attributes:
@@ -67,7 +65,7 @@ class BeatScorer:
 
     @property
     def threshold(self) -> float:
-        """The score exceeded by 5 % of normal training beats; where a calibration starts."""
+        """Where a calibration starts: so few normal training beats exceed it that they alone just spend a budget."""
         return self._scoring.threshold
 
     @classmethod
@@ -149,8 +147,13 @@ def network_inputs(
 ) -> Sequence[NDArray[Any]]:
     """What the network takes for n beats: beat, reference, normalised rhythm."""
     rhythm = scoring.normalised(context)[:, SHAPE_FEATURES:]
-    return [
-        np.ascontiguousarray(beat.clip(-CLIP, CLIP)),
-        np.ascontiguousarray(reference),
-        np.ascontiguousarray(rhythm),
-    ]
+    return [_clipped(beat), np.ascontiguousarray(reference), np.ascontiguousarray(rhythm)]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _clipped(beat: NDArray[np.float32]) -> NDArray[np.float32]:
+    out = np.empty(beat.shape, dtype=np.float32)
+    for k in range(beat.shape[0]):
+        for i in range(beat.shape[1]):
+            out[k, i] = min(max(beat[k, i], np.float32(-CLIP)), np.float32(CLIP))
+    return out

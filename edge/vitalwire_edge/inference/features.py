@@ -4,11 +4,10 @@ Causal: a beat uses the past and the R peak of the beat after it. The gateway fe
 time, training feeds it a whole record; the arithmetic is the same, so the numbers are the same.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -56,8 +55,7 @@ _MOST_ALIKE: Final = 0.999
 _EDGES: Final = tuple((part.start, part.stop) for part in PARTS)
 
 
-@dataclass(frozen=True, slots=True)
-class BeatInput:
+class BeatInput(msgspec.Struct, frozen=True):
     """A beat as the model takes it.
 
     Attributes:
@@ -142,39 +140,44 @@ def _variability_s(rr: NDArray[np.float64]) -> float:
     return float(np.median(np.abs(rr - np.median(rr))))
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rhythm(history: NDArray[np.float64], rr_s: float, next_rr_s: float, known: NDArray[np.float32]) -> None:
+    own, deviation = _own_rr_s(history), _variability_s(history[-_RECENT_RR:])
+    known[0] = np.log(rr_s / own)
+    known[1] = np.log(next_rr_s / own)
+    known[2] = np.log(rr_s / next_rr_s)
+    known[3] = np.log(rr_s / history[-1])
+    known[4] = np.log(deviation / own + 0.01)
+    known[5] = np.log(own)
+
+
 class Rhythm:
     """The RR history of one patient and the six rhythm features of a beat."""
 
     def __init__(self) -> None:
-        self._history: deque[float] = deque(maxlen=_RR_BEATS)
+        self._history = np.empty(_RR_BEATS)
+        self._count = 0
 
     def add(self, rr_s: float) -> None:
         """Take the interval that ended at the newest beat."""
-        self._history.append(rr_s)
+        if self._count == _RR_BEATS:
+            self._history[:-1] = self._history[1:]
+            self._count -= 1
+        self._history[self._count] = rr_s
+        self._count += 1
 
     def reference_s(self) -> float | None:
         """The patient's own RR: mean of the half of the last 80 closest to their median. None before 8."""
-        if len(self._history) < _RR_MIN:
+        if self._count < _RR_MIN:
             return None
-        return float(_own_rr_s(np.array(self._history)))
+        return float(_own_rr_s(self._history[: self._count]))
 
     def features(self, rr_s: float, next_rr_s: float) -> NDArray[np.float32] | None:
         """Rhythm features of the beat that ends ``rr_s``, before `add` of it. None before there is a reference."""
-        if len(self._history) < _RR_MIN:
+        if self._count < _RR_MIN:
             return None
-        history = np.array(self._history)
-        own, deviation = _own_rr_s(history), _variability_s(history[-_RECENT_RR:])
-        ratios = np.array(
-            [
-                rr_s / own,
-                next_rr_s / own,
-                rr_s / next_rr_s,
-                rr_s / self._history[-1],
-                deviation / own + 0.01,
-                own,
-            ]
-        )
-        known: NDArray[np.float32] = np.log(ratios).astype(np.float32)
+        known = np.empty(RHYTHM_FEATURES, dtype=np.float32)
+        _rhythm(self._history[: self._count], rr_s, next_rr_s, known)
         return known
 
 

@@ -14,7 +14,6 @@ labelled, cross-validated figures on the development patients (DS1), when a Gaus
 model stands now. So figures on those patients flatter it; only other patients can tell.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -77,8 +76,7 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return msgspec.structs.replace(self, sequence=self.sequence.quantised())
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
+class Views(msgspec.Struct, frozen=True):
     """Scores (n,) of beats: the whole and its parts, in robust units of normal beats."""
 
     score: NDArray[np.float64]
@@ -116,9 +114,10 @@ class Scoring:
 
     def tokens(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Beats (n, 36) as the sequence model is told of them."""
-        known = _in_widths(context, self._centre, self._width, CLIP)
-        seen = _in_widths(one_sided(context), self._one_sided_centre, self._one_sided_width, CLIP)
-        return np.concatenate((known, seen), axis=1)
+        told = np.empty((context.shape[0], 2 * context.shape[1]), dtype=np.float32)
+        seen_centre, seen_width = self._one_sided_centre, self._one_sided_width
+        _tell(context, self._centre, self._width, seen_centre, seen_width, told)
+        return told
 
     def views(
         self,
@@ -131,8 +130,9 @@ class Scoring:
 
         `history` is what is remembered of the patient and goes on with these beats; None where they are the first.
         """
-        amplitude = np.abs(self.normalised(context)[:, _AMPLITUDE])
-        return self.joined(self.raw_views(beat, context, outputs, history), amplitude.astype(np.float64))
+        known = self.normalised(context)
+        raw = self._nats(beat, context, known, outputs, history)
+        return self.joined(raw, np.abs(known[:, _AMPLITUDE]).astype(np.float64))
 
     def raw_views(
         self,
@@ -142,20 +142,28 @@ class Scoring:
         history: History | None = None,
     ) -> NDArray[np.float64]:
         """Surprise in nats of sequence, shape and timing (n, 3), from which the view constants are fitted."""
+        return self._nats(beat, context, self.normalised(context), outputs, history)
+
+    def _nats(
+        self,
+        beat: NDArray[np.float32],
+        context: NDArray[np.float32],
+        known: NDArray[np.float32],
+        outputs: tuple[NDArray[np.float32], ...],
+        history: History | None,
+    ) -> NDArray[np.float64]:
         tokens = self.tokens(context)
         expected, spread, timing, _latent = outputs
         raw = np.empty((len(context), VIEWS))
         raw[:, 0] = self.sequence.surprises(tokens, self.sequence.begin() if history is None else history)
         raw[:, 1] = shape_likelihood(beat, expected, spread)
-        raw[:, 2] = timing_surprise(self.normalised(context)[:, SHAPE_FEATURES:], timing)
+        raw[:, 2] = timing_surprise(known[:, SHAPE_FEATURES:], timing)
         return raw
 
     def joined(self, raw: NDArray[np.float64], amplitude: NDArray[np.float64]) -> Views:
         """Views from surprise in nats."""
-        units = (raw - self._view_centre) / self._view_width
-        sequence, shape, timing = units.T
-        tamed = np.sign(units) * np.log1p(np.abs(units))
-        return Views(tamed @ _WEIGHTS, sequence, shape, timing, amplitude)
+        units, whole = _join(raw, self._view_centre, self._view_width, _WEIGHTS)
+        return Views(whole, units[0], units[1], units[2], amplitude)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -168,6 +176,37 @@ def _in_widths(
         for i in range(context.shape[1]):
             found[k, i] = np.minimum(np.maximum((context[k, i] - centre[i]) / width[i], -most), most)
     return found
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _tell(
+    context: NDArray[np.float32],
+    centre: NDArray[np.float64],
+    width: NDArray[np.float64],
+    seen_centre: NDArray[np.float64],
+    seen_width: NDArray[np.float64],
+    told: NDArray[np.float32],
+) -> None:
+    features = context.shape[1]
+    told[:, :features] = _in_widths(context, centre, width, CLIP)
+    told[:, features:] = _in_widths(one_sided(context), seen_centre, seen_width, CLIP)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _join(
+    raw: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    width: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Views (VIEWS, n) in units of normal beats, and the weighted sum (n,) of them, each tamed."""
+    units, whole = np.empty((raw.shape[1], raw.shape[0])), np.zeros(raw.shape[0])
+    for k in range(raw.shape[0]):
+        for j in range(raw.shape[1]):
+            unit = (raw[k, j] - centre[j]) / width[j]
+            units[j, k] = unit
+            whole[k] += weights[j] * np.sign(unit) * np.log1p(abs(unit))
+    return units, whole
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

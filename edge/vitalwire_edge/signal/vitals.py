@@ -1,11 +1,11 @@
 """Bounded windows of numeric vitals: what NEWS2 and the number tiles read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite, nan
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -46,8 +46,7 @@ class VitalState(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class VitalSummary:
+class VitalSummary(msgspec.Struct, frozen=True):
     """One vital at one moment.
 
     Attributes:

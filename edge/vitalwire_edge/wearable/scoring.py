@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Final, Literal
 from uuid import uuid4
 
+import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
@@ -254,7 +255,7 @@ class BeatScoring:
         self.counts["beats_abstained" if score is None else "beats_scored"] += 1
         alert = None
         if score is not None:
-            score = replace(score, score=self._level.relative(score.score))
+            score = msgspec.structs.replace(score, score=self._level.relative(score.score))
             alert = calibration.push(mono_ns / 1e9, alert_score(score.score, beat.context))
         self._scores.append((mono_ns, score))
         if alert is not None and score is not None:
