@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vitalwire_cloud.alerts.alarm import Alarm
 from vitalwire_cloud.store.interface import StoredBeat, StoredScore, VitalPoint
+from vitalwire_edge.wire.messages import News2Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,20 @@ class LinkEvent:
     backlog_rows: int | None = None
 
 
-LiveEvent = WaveEvent | VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent
+@dataclass(frozen=True, slots=True)
+class News2Event:
+    """The NEWS2 that a gateway tells of a wearable's wearer; None where there is none.
+
+    `at_ns` is when it was computed, or when it was said that there is none, by this service's clock.
+    """
+
+    gateway: str
+    device: str
+    score: News2Status | None
+    at_ns: int
+
+
+LiveEvent = WaveEvent | VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent | News2Event
 
 QUEUE_EVENTS: Final = 2048
 """Events a reader may lag behind before it loses the oldest; it is told how many it lost."""

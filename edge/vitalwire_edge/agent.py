@@ -45,6 +45,7 @@ from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.orders import Orders
 from vitalwire_edge.wearable.patient import Baselines
+from vitalwire_edge.wearable.score_turns import ScoreTurns
 from vitalwire_edge.wearable.scoring import Scoring
 from vitalwire_edge.wearable.staff import StaffBook
 from vitalwire_edge.wire.messages import (
@@ -111,6 +112,7 @@ class Agent:
             staff=self.staff,
             spoke=self._staff_spoke,
         )
+        self._score_turns = ScoreTurns()
         self._commands: deque[Command] = deque(maxlen=_MOST_COMMANDS)
         presence = Presence(
             self._gateway_birth, self._lifecycles, self._gateway_status, self._commands.append
@@ -424,7 +426,7 @@ class Agent:
     def _gateway_status(self) -> GatewayStatus:
         state = self.spool.state
         now_ns = time.monotonic_ns()
-        return GatewayStatus(
+        status = GatewayStatus(
             session=self.spool.session,
             at_ns=self.clock.now().utc_ns,
             clock=self.clock.state,
@@ -434,3 +436,4 @@ class Agent:
             counters=self.report().counters,
             devices=tuple(w.status(now_ns) for w in list(self.door.wearables.values())),
         )
+        return self._score_turns.fit(status)

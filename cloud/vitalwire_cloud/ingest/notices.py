@@ -1,7 +1,19 @@
 """What the live pages hear of stored data and of births, deaths and status."""
 
+from collections.abc import Iterator
+
+import msgspec
+
 from vitalwire_cloud.ingest.decoding import Accepted, Notice
-from vitalwire_cloud.live import BeatsEvent, LinkEvent, LiveEvent, ScoresEvent, VitalsEvent, WaveEvent
+from vitalwire_cloud.live import (
+    BeatsEvent,
+    LinkEvent,
+    LiveEvent,
+    News2Event,
+    ScoresEvent,
+    VitalsEvent,
+    WaveEvent,
+)
 from vitalwire_cloud.store.interface import Item, StoredBeat, StoredScore, VitalPoint
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
@@ -64,7 +76,8 @@ def link_events(notice: Notice, now_ns: int) -> list[LiveEvent]:
         case DeviceBirth():
             return [LinkEvent(gateway, device, "online", now_ns)]
         case DeviceDeath():
-            return [LinkEvent(gateway, device, "offline", now_ns)]
+            gone: list[LiveEvent] = [LinkEvent(gateway, device, "offline", now_ns)]
+            return gone if device is None else [*gone, News2Event(gateway, device, None, now_ns)]
         case GatewayStatus() as status:
             return [
                 LinkEvent(gateway, None, "online", now_ns, backlog_rows=status.spool_rows),
@@ -79,4 +92,20 @@ def link_events(notice: Notice, now_ns: int) -> list[LiveEvent]:
                     )
                     for each in status.devices
                 ),
+                *_scores(gateway, status, now_ns),
             ]
+
+
+def _scores(gateway: str, status: GatewayStatus, now_ns: int) -> Iterator[News2Event]:
+    for each in status.devices:
+        score = each.news2
+        if score is msgspec.UNSET:
+            continue
+        if score is None or not each.connected:
+            yield News2Event(gateway, each.device, None, now_ns)
+            continue
+        # Its age by the gateway's own clock, which may be wrong altogether; a right one also knows what the way took.
+        at_ns = now_ns - max(0, status.at_ns - score.at_ns)
+        if status.clock.synchronised:
+            at_ns = min(at_ns, score.at_ns)
+        yield News2Event(gateway, each.device, score, at_ns)

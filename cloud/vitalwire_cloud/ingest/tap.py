@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from vitalwire_cloud.config import MqttConfig, read_secret
 from vitalwire_cloud.ingest.decoding import Accepted, read
 from vitalwire_cloud.ingest.notices import live_events
-from vitalwire_cloud.live import LinkEvent, LiveEvent, LiveHub
+from vitalwire_cloud.live import LinkEvent, LiveEvent, LiveHub, News2Event
 from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.topics import STREAMS
@@ -33,17 +33,17 @@ _SHOWN: Final = tuple(stream for stream in STREAMS if stream != "alarm")
 
 
 class LinksOnly(LiveHub):
-    """The hub for an ingest whose data the tap shows: only the state of links passes."""
+    """The hub for an ingest whose data the tap shows: only what births, deaths and status tell passes."""
 
     def __init__(self, hub: LiveHub) -> None:
         super().__init__()
         self._hub = hub
 
     def publish(self, events: list[LiveEvent]) -> None:
-        """Hand the state of links to every reader."""
-        links: list[LiveEvent] = [event for event in events if isinstance(event, LinkEvent)]
-        if links:
-            self._hub.publish(links)
+        """Hand the state of links, and the scores that came with it, to every reader."""
+        told: list[LiveEvent] = [event for event in events if isinstance(event, LinkEvent | News2Event)]
+        if told:
+            self._hub.publish(told)
 
 
 class LiveTap:

@@ -112,10 +112,7 @@ def api_router(
 
     @get("/devices", sync_to_thread=True, summary="Every wearable with its newest numbers")
     def devices() -> list[DeviceView]:
-        return [
-            device_view(record, store.latest_vitals(record.device), links.of(record.gateway, record.device))
-            for record in store.devices()
-        ]
+        return [device_view(record, store.latest_vitals(record.device), links) for record in store.devices()]
 
     @get("/devices/{device:str}/strip", sync_to_thread=True, summary="Waveform, cut at gaps (at most 10 min)")
     def strip(device: FromPath[str], code: FromQuery[int], start_ns: StartNs, end_ns: EndNs) -> StripView:

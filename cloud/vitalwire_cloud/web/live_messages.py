@@ -3,7 +3,7 @@
 import msgspec
 
 from vitalwire_cloud.alerts.alarm import Alarm
-from vitalwire_cloud.web.views import BeatView, DeviceView, LinkView, ScoreView, VitalView
+from vitalwire_cloud.web.views import BeatView, DeviceView, LinkView, News2View, ScoreView, VitalView
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -57,6 +57,14 @@ class NewLink(msgspec.Struct, frozen=True, kw_only=True, tag="link"):
     link: LinkView
 
 
+class NewNews2(msgspec.Struct, frozen=True, kw_only=True, tag="news2"):
+    """What `gateway` says of the NEWS2 of a device's wearer: newly computed, or null where it has none."""
+
+    gateway: str
+    device: str
+    news2: News2View | None
+
+
 class Clock(msgspec.Struct, frozen=True, kw_only=True, tag="clock"):
     """The server's clock, at least once a second: its absence tells the page that it sees the past."""
 
@@ -69,4 +77,6 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     events: int
 
 
-LiveMessage = Hello | NewDevice | NewVitals | NewBeats | NewScores | NewAlarm | NewLink | Clock | Lost
+LiveMessage = (
+    Hello | NewDevice | NewVitals | NewBeats | NewScores | NewAlarm | NewLink | NewNews2 | Clock | Lost
+)

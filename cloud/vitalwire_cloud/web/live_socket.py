@@ -22,6 +22,7 @@ from vitalwire_cloud.live import (
     BeatsEvent,
     LinkEvent,
     LiveHub,
+    News2Event,
     ScoresEvent,
     Subscription,
     VitalsEvent,
@@ -39,12 +40,13 @@ from vitalwire_cloud.web.live_messages import (
     NewBeats,
     NewDevice,
     NewLink,
+    NewNews2,
     NewScores,
     NewVitals,
 )
 from vitalwire_cloud.web.packing import pack_waves, segments_as_waves
 from vitalwire_cloud.web.ports import Desk, Info
-from vitalwire_cloud.web.views import beat_view, device_view, link_view, score_view, vital_view
+from vitalwire_cloud.web.views import beat_view, device_view, link_view, news2_view, score_view, vital_view
 
 FRAME_S: Final = 0.1
 CLOCK_S: Final = 1.0
@@ -139,8 +141,7 @@ class LiveSession:
         devices = []
         for record in records:
             self._index[record.device] = len(self._index)
-            link = self._links.of(record.gateway, record.device)
-            devices.append(device_view(record, self._store.latest_vitals(record.device), link))
+            devices.append(device_view(record, self._store.latest_vitals(record.device), self._links))
         return Hello(
             site=self._info.site,
             version=self._info.version,
@@ -200,8 +201,7 @@ class LiveSession:
         for record in await asyncio.to_thread(self._store.devices):
             if record.device in unknown:
                 index = self._index.setdefault(record.device, len(self._index))
-                link = self._links.of(record.gateway, record.device)
-                introductions.append(NewDevice(index=index, device=device_view(record, [], link)))
+                introductions.append(NewDevice(index=index, device=device_view(record, [], self._links)))
         return introductions
 
     async def _send_waves(self, socket: Socket, waves: list[WaveEvent]) -> None:
@@ -212,7 +212,9 @@ class LiveSession:
             _FRAMES.inc()
 
 
-def _message(event: VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent) -> LiveMessage:
+def _message(
+    event: VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEvent | News2Event,
+) -> LiveMessage:
     match event:
         case VitalsEvent(device, points):
             return NewVitals(device=device, vitals=[vital_view(point) for point in points])
@@ -224,6 +226,8 @@ def _message(event: VitalsEvent | BeatsEvent | ScoresEvent | AlarmEvent | LinkEv
             return NewAlarm(alarm=alarm)
         case LinkEvent():
             return NewLink(link=link_view(event))
+        case News2Event(gateway, device):
+            return NewNews2(gateway=gateway, device=device, news2=news2_view(event))
 
 
 def live_route(

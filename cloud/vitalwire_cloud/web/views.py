@@ -1,15 +1,25 @@
 """What the API and the live WebSocket say. Times are nanoseconds UTC; values are in the named UCUM unit."""
 
+import time
 from typing import Annotated, Literal
 
 import msgspec
 
 from vitalwire_cloud.alerts.alarm import Alarm, Verdict
-from vitalwire_cloud.live import LinkEvent
+from vitalwire_cloud.live import LinkEvent, News2Event
 from vitalwire_cloud.registry.ledger import Gateway, Model, Reported
 from vitalwire_cloud.store.interface import DeviceRecord, Rollup, StoredBeat, StoredScore, VitalPoint
+from vitalwire_cloud.web.links import NEWS2_CURRENT_NS, NEWS2_KEPT_NS, LinkBoard
+from vitalwire_edge.alarms.news2 import worded
 from vitalwire_edge.wire.codes import VITALS, WAVE_UNITS, Code
-from vitalwire_edge.wire.messages import BeatEvidence, ChannelInfo
+from vitalwire_edge.wire.messages import (
+    BeatEvidence,
+    ChannelInfo,
+    News2Band,
+    News2Parameter,
+    Spo2Scale,
+    TooOld,
+)
 from vitalwire_edge.wire.models import ModelReport
 
 MAX_ACKNOWLEDGE_S = 8 * 3600
@@ -55,8 +65,29 @@ class ChannelView(View, frozen=True):
     rate_hz: float | None
 
 
+class News2View(View, frozen=True):
+    """The NEWS2 of a wearable's wearer as its gateway computed it at `at_ns` (by this service's clock).
+
+    `text` is how staff reads `total`: where something is `missing` it is a lower bound, and what is missing has no
+    points. From `stale_ns` on it is no current score, only the last one known; from `gone_ns` on not even that.
+    `too_old` is what staff entered so long ago that it counts no more.
+    """
+
+    gateway: str
+    at_ns: int
+    stale_ns: int
+    gone_ns: int
+    text: str
+    total: int
+    band: News2Band
+    points: dict[News2Parameter, int]
+    missing: list[News2Parameter]
+    too_old: list[TooOld]
+    scale: Spo2Scale
+
+
 class DeviceView(View, frozen=True):
-    """A wearable with its channels, its newest numbers and its link."""
+    """A wearable with its channels, its newest numbers, its link, and its wearer's NEWS2 (null where there is none)."""
 
     device: str
     gateway: str
@@ -66,6 +97,7 @@ class DeviceView(View, frozen=True):
     channels: list[ChannelView]
     vitals: list[VitalView]
     link: LinkView | None
+    news2: News2View | None
 
 
 class SegmentView(View, frozen=True):
@@ -200,6 +232,26 @@ def link_view(event: LinkEvent) -> LinkView:
     )
 
 
+def news2_view(event: News2Event) -> News2View | None:
+    """View of a score; None where there is none."""
+    score = event.score
+    if score is None:
+        return None
+    return News2View(
+        gateway=event.gateway,
+        at_ns=event.at_ns,
+        stale_ns=event.at_ns + NEWS2_CURRENT_NS,
+        gone_ns=event.at_ns + NEWS2_KEPT_NS,
+        text=worded(score.total, complete=not score.missing),
+        total=score.total,
+        band=score.band,
+        points=score.points,
+        missing=list(score.missing),
+        too_old=list(score.too_old),
+        scale=score.scale,
+    )
+
+
 def vital_view(point: VitalPoint) -> VitalView:
     """View of a number with its name and unit."""
     name, unit = _named(point.code)
@@ -293,8 +345,10 @@ def _gateway_model(gateway: Gateway, report: ModelReport | None) -> GatewayModel
     )
 
 
-def device_view(record: DeviceRecord, vitals: list[VitalPoint], link: LinkEvent | None) -> DeviceView:
-    """View of a device."""
+def device_view(record: DeviceRecord, vitals: list[VitalPoint], links: LinkBoard) -> DeviceView:
+    """View of a device, with what gateways said last of it."""
+    link = links.of(record.gateway, record.device)
+    scored = links.news2(record.device, time.time_ns())
     return DeviceView(
         device=record.device,
         gateway=record.gateway,
@@ -304,6 +358,7 @@ def device_view(record: DeviceRecord, vitals: list[VitalPoint], link: LinkEvent 
         channels=[channel_view(channel) for channel in record.birth.channels],
         vitals=[vital_view(point) for point in vitals],
         link=None if link is None else link_view(link),
+        news2=None if scored is None else news2_view(scored),
     )
 
 

@@ -99,12 +99,18 @@ class AlarmEngine:
         self._ecg_ns: int | None = None
         self._pulse_ns: int | None = None
         self._scored_ns: int | None = None
+        self._scored: tuple[int, News2] | None = None
         self._late_readings = 0
 
     @property
     def news2(self) -> News2 | None:
         """The score computed last; None before the first."""
-        return self._news2.score
+        return None if self._scored is None else self._scored[1]
+
+    @property
+    def scored(self) -> tuple[int, News2] | None:
+        """The score computed last and when, on the device's time line; both of one moment for any thread."""
+        return self._scored
 
     @property
     def late_readings(self) -> int:
@@ -228,7 +234,10 @@ class AlarmEngine:
         seen = observe(
             self._window, self._ecg_rate, self.staff, now_ns, min_data_s=self._config.news2.min_data_s
         )
-        return self._apply("news2", self._news2.update(seen, now_ns), now_ns)
+        verdict = self._news2.update(seen, now_ns)
+        if self._news2.score is not None:
+            self._scored = (now_ns, self._news2.score)
+        return self._apply("news2", verdict, now_ns)
 
     def _ecg_is_gone(self, time_ns: int) -> bool:
         """Whether no ECG rate is to be had, so that the device's own number has to do."""

@@ -18,8 +18,8 @@ from vitalwire_edge.wire.messages import Priority
 
 Consciousness = messages.Consciousness
 Scale = messages.Spo2Scale
-Band = Literal["low", "low_medium", "medium", "high", "incomplete"]
-Parameter = Literal["respiration", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature"]
+Band = messages.News2Band
+Parameter = messages.News2Parameter
 Entry = Literal["consciousness", "oxygen", "SpO2 scale"]
 
 RULE: Final = "news2/1"
@@ -53,7 +53,7 @@ class News2:
 
     `total` is the sum of what is known: the score where `missing` is empty, else a lower bound. `band` follows the
     response table (0-4 low, a single 3 low-medium, 5-6 medium, 7 and more high); "incomplete" where the lower bound
-    alone would be low. `too_old` names the staff's entries that count no more.
+    alone would be low. `too_old` names the staff's entries that count no more, `scale` is the SpO2 scale it used.
     """
 
     total: int
@@ -61,6 +61,7 @@ class News2:
     missing: tuple[Parameter, ...]
     band: Band
     too_old: tuple[Entry, ...] = ()
+    scale: Scale = 1
 
     @property
     def complete(self) -> bool:
@@ -70,7 +71,12 @@ class News2:
     @property
     def text(self) -> str:
         """Return the score as staff reads it."""
-        return f"NEWS2 {self.total}" if self.complete else f"NEWS2 incomplete, at least {self.total}"
+        return worded(self.total, complete=self.complete)
+
+
+def worded(total: int, *, complete: bool) -> str:
+    """A total as staff reads it; an incomplete one is a lower bound and says so."""
+    return f"NEWS2 {total}" if complete else f"NEWS2 incomplete, at least {total}"
 
 
 def rounded(value: float, step: Decimal = _WHOLE) -> Decimal:
@@ -155,7 +161,7 @@ def news2(observation: Observation) -> News2:
     missing = tuple(name for name, value in scored.items() if value is None)
     total = sum(points.values())
     band = band_of(total, single_three=3 in points.values(), complete=not missing)
-    return News2(total=total, points=points, missing=missing, band=band, too_old=o.too_old)
+    return News2(total=total, points=points, missing=missing, band=band, too_old=o.too_old, scale=o.scale)
 
 
 def _points(value: float | None, table: Callable[[float], int]) -> int | None:

@@ -8,15 +8,28 @@ from typing import Any, Final
 import structlog
 
 from vitalwire_edge.alarms import AlarmChange, AlarmConfig, AlarmEngine
-from vitalwire_edge.alarms.news2 import News2, StaffEntries, StaffEntry
+from vitalwire_edge.alarms.news2 import Entry, News2, StaffEntries, StaffEntry
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.signal.chain import Beat, SignalSecond
 from vitalwire_edge.wire.codes import Code, ValueStatus
-from vitalwire_edge.wire.messages import Entered, Paced, StaffState, VitalValue
+from vitalwire_edge.wire.messages import (
+    Entered,
+    News2Status,
+    Paced,
+    StaffState,
+    StaffWord,
+    TooOld,
+    VitalValue,
+)
 
 log = structlog.get_logger()
 
 _CLOCK_EVERY_NS: Final = 500_000_000
+_WORDS: Final[dict[Entry, StaffWord]] = {
+    "consciousness": "consciousness",
+    "oxygen": "oxygen",
+    "SpO2 scale": "spo2_scale",
+}
 
 
 class DeviceAlarms:
@@ -56,6 +69,28 @@ class DeviceAlarms:
     def news2(self) -> News2 | None:
         """The score computed last; None before the first."""
         return self._engine.news2
+
+    def news2_status(self) -> News2Status | None:
+        """The score computed last, in UTC, for the status message; None before the first. From any thread."""
+        scored, staff = self._engine.scored, self._staff
+        if scored is None:
+            return None
+        at_ns, score = scored[0] + self._shift_ns, scored[1]
+        said = {word: getattr(staff, word) for word in map(_WORDS.__getitem__, score.too_old)}
+        return News2Status(
+            at_ns=max(0, at_ns),
+            total=score.total,
+            band=score.band,
+            points=score.points,
+            missing=score.missing,
+            # What staff withdrew or said anew since is in the next score.
+            too_old=tuple(
+                TooOld(what=word, entered_ns=entry.entered_ns)
+                for word, entry in said.items()
+                if entry is not None and entry.expires_ns <= at_ns
+            ),
+            scale=score.scale,
+        )
 
     @property
     def late_readings(self) -> int:

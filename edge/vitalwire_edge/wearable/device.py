@@ -304,6 +304,8 @@ class Wearable:
             last_frame_age_s=round((now_ns - self._heard_ns) / NS_PER_S, 3) if self.frames else None,
             frames=self.frames,
             dropped=self.losses(),
+            # Of a wearable that is away nothing is known now, whatever its last numbers were.
+            news2=self._alarms.news2_status() if isinstance(self.lifecycle, DeviceBirth) else None,
         )
 
     def counts(self) -> Counter[str]:

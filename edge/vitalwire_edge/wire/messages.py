@@ -157,6 +157,10 @@ Paced = Literal["yes", "no", "unknown"]
 Consciousness = Literal["alert", "confusion", "voice", "pain", "unresponsive"]
 """ACVPU: what a person at the bedside says of a patient."""
 Spo2Scale = Literal[1, 2]
+News2Band = Literal["low", "low_medium", "medium", "high", "incomplete"]
+News2Parameter = Literal["respiration", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature"]
+StaffWord = Literal["consciousness", "oxygen", "spo2_scale"]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class BeatEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,8 +265,34 @@ class DeviceDeath(msgspec.Struct, frozen=True, kw_only=True):
     reason: Literal["goodbye", "closed", "silent"]
 
 
-class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """State of one wearable. Counters run since the agent started."""
+class TooOld(msgspec.Struct, frozen=True, kw_only=True):
+    """Something staff said so long ago that NEWS2 counts it no more."""
+
+    what: StaffWord
+    entered_ns: _Moment
+
+
+class News2Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The NEWS2 of a wearable's wearer as its gateway computed it last, at `at_ns`.
+
+    `total` is the score where `missing` is empty, else a lower bound; what is missing has no `points`.
+    """
+
+    at_ns: _Moment
+    total: Annotated[int, msgspec.Meta(ge=0, le=20)]
+    band: News2Band
+    points: dict[News2Parameter, Annotated[int, msgspec.Meta(ge=0, le=3)]]
+    missing: Annotated[tuple[News2Parameter, ...], msgspec.Meta(max_length=7)] = ()
+    too_old: Annotated[tuple[TooOld, ...], msgspec.Meta(max_length=3)] = ()
+    scale: Spo2Scale = 1
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """State of one wearable. Counters run since the agent started.
+
+    `news2` is null where there is no score (the wearable is away, its wearer new, the rule off), and absent where this
+    message does not tell: an older gateway, or one with more wearables than fit.
+    """
 
     device: str
     connected: bool
@@ -271,6 +301,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_frame_age_s: float | None
     frames: int
     dropped: dict[str, int]
+    news2: News2Status | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +334,6 @@ class Committed(msgspec.Struct, frozen=True, array_like=True):
     streams: tuple[StreamCommit, ...]
 
 
-_Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _V = TypeVar("_V")
 
 

@@ -207,6 +207,27 @@ def staff_wire() -> dict[str, object]:
     }
 
 
+def news2_wire() -> dict[str, object]:
+    """What came with the scores of NEWS2 in the status."""
+    old = m.TooOld(what="oxygen", entered_ns=T0 - 13 * 3600 * SECOND_NS)
+    points = {"respiration": 0, "spo2": 1, "systolic": 0, "pulse": 3, "consciousness": 0, "temperature": 0}
+    score = m.News2Status(
+        at_ns=T0, total=4, band="low_medium", points=points, missing=("oxygen",), too_old=(old,), scale=2
+    )
+    about = {"connected": True, "battery_percent": 80, "quality": 0.9, "last_frame_age_s": 0.5, "frames": 7}
+    told = m.DeviceStatus(device="w-1", **about, dropped={}, news2=score)
+    none = m.DeviceStatus(device="w-2", **about, dropped={}, news2=None)
+    untold = m.DeviceStatus(device="w-3", **about, dropped={})
+    status = m.GatewayStatus(
+        session="s-1", at_ns=T0, clock=CLOCK, spool_rows=1, spool_bytes=2, unconfirmed=3, counters={},
+        devices=(told, none, untold),
+    )  # fmt: skip
+    row = {
+        "kind": "GatewayStatus", "hex": m.encode_json(status).hex(), "value": msgspec.to_builtins(status)
+    }  # fmt: skip
+    return {"json": [row]}
+
+
 def artifact(folder: Path) -> None:
     """An artifact and the root that it is trusted by; the private half is thrown away."""
     root = Root.new()
@@ -229,6 +250,7 @@ def main(folder: Path) -> None:
     artifact(folder)
     (folder / "wire-1.json").write_text(json.dumps(wire(), indent=1) + "\n")
     (folder / "wire-1-staff.json").write_text(json.dumps(staff_wire(), indent=1) + "\n")
+    (folder / "wire-1-news2.json").write_text(json.dumps(news2_wire(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

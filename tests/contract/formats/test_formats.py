@@ -39,6 +39,7 @@ STORES = sorted(path.name.removesuffix(".sqlite.gz") for path in GOLDEN.glob("st
 SPOOLS = sorted(path.name.removesuffix(".sqlite.gz") for path in GOLDEN.glob("spool-*.gz"))
 WIRE = json.loads((GOLDEN / "wire-1.json").read_text())
 STAFF_WIRE = json.loads((GOLDEN / "wire-1-staff.json").read_text())
+NEWS2_WIRE = json.loads((GOLDEN / "wire-1-news2.json").read_text())
 T0 = 1_790_000_000_000_000_000
 SECOND_NS = 1_000_000_000
 KEY = bytes(range(32))
@@ -182,11 +183,42 @@ def test_data_messages_keep_their_bytes_and_their_meaning(golden):
     assert m.encode_data(message).hex() == golden["hex"]
 
 
-@pytest.mark.parametrize("golden", WIRE["json"] + STAFF_WIRE["json"], ids=lambda golden: golden["kind"])
+@pytest.mark.parametrize(
+    "golden", WIRE["json"] + STAFF_WIRE["json"] + NEWS2_WIRE["json"], ids=lambda golden: golden["kind"]
+)
 def test_json_messages_keep_their_meaning(golden):
     message = m.decode_json(bytes.fromhex(golden["hex"]), getattr(m, golden["kind"]))
     said = json.loads(msgspec.json.encode(message))
     assert {key: said[key] for key in golden["value"]} == golden["value"]
+
+
+def test_a_status_of_before_the_scores_tells_none_and_a_cloud_of_before_reads_one_with_them():
+    (before,) = (
+        m.decode_json(bytes.fromhex(each["hex"]), m.GatewayStatus)
+        for each in WIRE["json"]
+        if each["kind"] == "GatewayStatus"
+    )
+    assert [device.news2 for device in before.devices] == [msgspec.UNSET]
+    payload = bytes.fromhex(NEWS2_WIRE["json"][0]["hex"])
+    told, none, untold = m.decode_json(payload, m.GatewayStatus).devices
+    assert (told.news2.total, told.news2.scale, none.news2, untold.news2) == (4, 2, None, msgspec.UNSET)
+
+    class Device(msgspec.Struct):
+        """As the cloud of before knew it."""
+
+        device: str
+        connected: bool
+        frames: int
+
+    class Status(msgspec.Struct):
+        at_ns: int
+        devices: tuple[Device, ...]
+
+    assert [each.device for each in msgspec.json.decode(payload, type=Status).devices] == [
+        "w-1",
+        "w-2",
+        "w-3",
+    ]
 
 
 @pytest.mark.parametrize("golden", WIRE["models"], ids=lambda golden: golden["kind"])
