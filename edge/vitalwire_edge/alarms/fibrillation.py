@@ -84,7 +84,7 @@ def _median_rmssd(rr_s: NDArray[np.float64]) -> float:
         if i > 2:
             square += (middle - before) ** 2
         before = middle
-    return np.sqrt(square / (rr_s.size - 3)) / rr_s.mean()
+    return float(np.sqrt(square / (rr_s.size - 3)) / rr_s.mean())
 
 
 def near_pairs(rr_s: NDArray[np.float64]) -> float:
