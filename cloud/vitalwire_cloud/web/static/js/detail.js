@@ -6,6 +6,7 @@ import { byId, el, mark, text } from './dom.js';
 import { Demand } from './demand.js';
 import { Wearer } from './wearer.js';
 import { Bedside } from './bedside.js';
+import { News2Panel } from './news2.js';
 import { levelOf, SIGNS, since, titleOf } from './alarms.js';
 import { Numbers } from './numbers.js';
 import { drawGrid, paper, zeroLine } from './paper.js';
@@ -35,6 +36,7 @@ export class Detail {
     this.demand = new Demand(patient);
     this.wearer = new Wearer(patient.name);
     this.bedside = new Bedside(patient.name);
+    this.news2 = new News2Panel();
     const parts = {
       message: el('span', { class: 'detail-message' }),
       facts: el('div', { class: 'tile-facts' }),
@@ -52,7 +54,7 @@ export class Detail {
         el('h2', {}, patient.name), el('span', { class: 'detail-gateway' }, `behind ${patient.gateway}`),
         parts.message, parts.delay, parts.facts),
       this.wearer.node,
-      this.bedside.node,
+      el('div', { class: 'detail-bedside' }, this.bedside.node, this.news2.node),
       this.demand.node,
       el('div', { class: 'detail-main' }, this.strips.node, this.numbers.node),
       el('section', { class: 'detail-overview' }, el('h3', {}, 'Last 60 seconds'), this.overview.node),
@@ -69,6 +71,7 @@ export class Detail {
     this.demand.tick(now, this.patient.heardWave);
     this.wearer.tick();
     this.bedside.tick();
+    this.news2.show(this.patient, reachable, now);
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     text(this.#parts.message, top ? `${SIGNS[top.priority]} ${titleOf(top)}` : '');

@@ -70,6 +70,7 @@ const live = new Live(clock, {
   scores(message) { patients.get(message.device)?.addScores(message.scores); },
   alarm(message) { book.note(message.alarm); },
   link(message) { addLink(message.link); },
+  news2(message) { patients.get(message.device)?.addNews2(message.gateway, message.news2); },
   lost(message) {
     const notice = byId('lost');
     notice.hidden = false;

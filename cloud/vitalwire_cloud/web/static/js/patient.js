@@ -22,6 +22,7 @@ export class Patient {
   unsynchronised = false;
   #ahead = null;
   link = null;
+  news2 = null;
   #late = [];
   #delay = null;
   #drawnAt = null;
@@ -41,6 +42,7 @@ export class Patient {
       if (channel.rate_hz !== null && !this.waves.has(channel.code)) this.waves.set(channel.code, new WaveBuffer());
     }
     if (view.link) this.link = view.link;
+    this.news2 = view.news2;
     this.addVitals(view.vitals, now);
   }
 
@@ -129,6 +131,12 @@ export class Patient {
     const fresh = found.map((score) => ({ ...score, t: fromJson(score.r_ns) }))
       .filter((score) => !this.scores.some((known) => Math.abs(known.t - score.t) < 1));
     if (fresh.length > 0) this.scores = [...this.scores, ...fresh].sort((a, b) => a.t - b.t).slice(-MOST_SCORES);
+  }
+
+  /** Take the score that `gateway` tells, or null for none; a gateway that the wearable left has no say about the next. */
+  addNews2(gateway, score) {
+    if (this.news2 !== null && this.news2.gateway !== gateway && (score === null || score.at_ns < this.news2.at_ns)) return;
+    this.news2 = score;
   }
 
   addLink(link) {

@@ -2,6 +2,7 @@
 
 import { el, mark, text } from './dom.js';
 import { levelOf, SIGNS, titleOf } from './alarms.js';
+import { figure } from './news2.js';
 import { Numbers } from './numbers.js';
 import { Strips } from './strips.js';
 import { drawTrend } from './trend.js';
@@ -21,7 +22,9 @@ export class Tile {
       name: el('button', { type: 'button', class: 'tile-name', onclick: () => open(patient.name) }, patient.name),
       facts: el('div', { class: 'tile-facts' }),
       message: el('div', { class: 'tile-message' }),
+      news2: el('div', { class: 'tile-news2' }),
     };
+    this.numbers.node.append(this.#parts.news2);
     this.node = el('article', { class: 'tile', 'aria-label': patient.name, dataset: { device: patient.name, level: 'none' } },
       el('header', { class: 'tile-head' }, this.#parts.name, this.#parts.message, this.#parts.facts),
       el('div', { class: 'tile-waves' }, this.strips.node, this.#trend), this.numbers.node);
@@ -33,6 +36,7 @@ export class Tile {
     this.numbers.show(this.patient.vitals, alarms.filter((alarm) => alarm.state === 'active'), now);
     this.strips.tick();
     this.#parts.facts.replaceChildren(...facts(this.patient, reachable, now));
+    this.#parts.news2.replaceChildren(...[figure(this.patient, reachable, now)].filter(Boolean));
     const top = alarms[0];
     mark(this.node, 'level', levelOf(top));
     const more = alarms.length > 1 ? `  +${alarms.length - 1}` : '';
