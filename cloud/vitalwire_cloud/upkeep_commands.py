@@ -138,7 +138,7 @@ def erase(
 
 
 def expire(*, data_dir: DataDir = None, config: Config = None, settings: Settings = None) -> None:
-    """Delete now what `[retention]` no longer keeps. A running service does this by itself."""
+    """Delete now what the section `retention` no longer keeps. A running service does this by itself."""
     service = chosen(config, settings, data_dir)
     if not retention.limits(service.retention, 0):
         typer.echo("vitalwire cloud: everything is kept for good: set e.g. retention.waveform_days", err=True)
