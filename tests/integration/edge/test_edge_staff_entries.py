@@ -1,16 +1,19 @@
 """What staff say in the cloud changes the NEWS2 that a gateway reports: real service, mosquitto and agent."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 from gateway_parts import GATEWAY, KEY, SITE, FrameMaker, WearableSocket, free_port, mosquitto, wait_for
+from litestar.testing import TestClient
 from typer.testing import CliRunner
 
 from vitalwire_cloud.config import CloudConfig
 from vitalwire_cloud.config import MqttConfig as CloudMqtt
 from vitalwire_cloud.patient_commands import app as patient
 from vitalwire_cloud.service import started
+from vitalwire_cloud.web import create_app
 from vitalwire_edge.agent import Agent
 from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.alarms.config import News2Config
@@ -92,7 +95,21 @@ def cloud(tmp_path):
             yield running, port
 
 
-def test_what_staff_say_reaches_the_score_of_the_gateway_and_goes_with_the_wearer(cloud, tmp_path):
+@pytest.fixture
+def shown(cloud):
+    """The score of the wearable as the cloud's API tells it."""
+    running, _ = cloud
+    app = create_app(store=running.store, desk=running.desk, hub=running.hub, info=running)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+
+        def ask():
+            devices = client.get("/api/v1/devices").json()
+            return devices[0]["news2"] if devices else None
+
+        yield ask
+
+
+def test_what_staff_say_reaches_the_score_of_the_gateway_and_goes_with_the_wearer(cloud, shown, tmp_path):
     running, port = cloud
 
     def run(*words):
@@ -105,8 +122,12 @@ def test_what_staff_say_reaches_the_score_of_the_gateway_and_goes_with_the_weare
         return "" if found is None else found.text
 
     def reported():
-        told = [each.message for each in running.store.alarm_messages(0, 99)]
-        return [each.text for each in told if each.kind == "news2"]
+        raised = [each.message for each in running.store.alarm_messages(0, 99)]
+        return [each.text for each in raised if each.kind == "news2"]
+
+    def told():
+        """The score in words, once the cloud has one."""
+        return "" if (found := shown()) is None else found["text"]
 
     def paced():
         return running.store.devices()[0].birth.paced
@@ -114,22 +135,36 @@ def test_what_staff_say_reaches_the_score_of_the_gateway_and_goes_with_the_weare
     listen = free_port()
     with gateway(tmp_path, port, listen) as agent, worn(listen):
         wait_for(lambda: any(each.device == DEVICE for each in running.store.devices()), what="the wearable")
+        wait_for(lambda: told() == "NEWS2 incomplete, at least 0", what="the score in the cloud")
+        assert shown()["missing"] == ["oxygen", "consciousness"]
         one = run("admit")
         run("assign", DEVICE, one)
         run("observe", DEVICE, "--consciousness", "voice", "--oxygen", "yes")
         run("paced", one, "yes")
         # By the numbers alone it is "at least 0", which raises nothing.
         wait_for(lambda: "NEWS2 5: urgent response" in reported(), what="the score with what staff said")
+        wait_for(lambda: told() == "NEWS2 5", what="the score with what staff said, in the cloud")
+        score_now = shown()
+        assert (score_now["band"], score_now["missing"], score_now["scale"]) == ("medium", [], 1)
+        well = dict.fromkeys(("respiration", "spo2", "systolic", "pulse", "temperature"), 0)
+        assert score_now["points"] == well | {"oxygen": 2, "consciousness": 3}
+        assert 0 <= time.time_ns() - score_now["at_ns"] < 10_000_000_000
         wait_for(lambda: paced() == "yes", what="the pacemaker in the birth")
         wait_for(lambda: running.orders.words()[0].done_ns is not None, what="the confirmation")
         (bedside,) = running.patients.bedsides()
         assert running.orders.delivered((SITE, GATEWAY, DEVICE), bedside)[1]
         assert agent.staff.said(DEVICE) == bedside.state()
-    with gateway(tmp_path, port, listen) as agent, worn(listen):
-        wait_for(
-            lambda: DEVICE in agent.door.wearables and score() == "NEWS2 5", what="the score after a restart"
-        )
-        run("transfer", DEVICE, run("admit"))
-        wait_for(lambda: score() == "NEWS2 incomplete, at least 0", what="the next patient's score")
-        wait_for(lambda: paced() == "unknown", what="the next patient's birth")
-        assert agent.staff.said(DEVICE) == StaffState()
+    wait_for(lambda: shown() is None, what="no score once nobody tells one")
+    with gateway(tmp_path, port, listen) as agent:
+        with worn(listen):
+            wait_for(
+                lambda: DEVICE in agent.door.wearables and score() == "NEWS2 5",
+                what="the score after a restart",
+            )
+            wait_for(lambda: told() == "NEWS2 5", what="the score after a restart in the cloud")
+            run("transfer", DEVICE, run("admit"))
+            wait_for(lambda: score() == "NEWS2 incomplete, at least 0", what="the next patient's score")
+            wait_for(lambda: told() == "NEWS2 incomplete, at least 0", what="that score in the cloud")
+            wait_for(lambda: paced() == "unknown", what="the next patient's birth")
+            assert agent.staff.said(DEVICE) == StaffState()
+        wait_for(lambda: shown() is None, what="no score of a wearable that is away")
