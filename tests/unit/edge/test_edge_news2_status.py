@@ -1,6 +1,5 @@
 """The score in a gateway's status message: of the wearer, of now, and within what a message may hold."""
 
-import msgspec
 import pytest
 from test_edge_staff import HOUR, NS, OFFSET, Bedside, seen
 from test_edge_wearable import Bed
@@ -144,8 +143,17 @@ def test_of_very_many_wearables_each_is_told_in_its_turn(wearables):
     assert set.union(*told) == {device.device for device in whole.devices[1:]}
 
 
-def test_where_not_even_one_fits_the_rest_is_told():
-    whole = status(32)
-    bare = ScoreTurns(most_bytes=10).fit(whole)
-    assert [device.news2 for device in bare.devices] == [None, *[msgspec.UNSET] * 31]
-    assert [device.device for device in bare.devices] == [device.device for device in whole.devices]
+def test_wearables_that_do_not_fit_without_scores_take_turns_too():
+    turns, whole, told = ScoreTurns(), status(256), []
+    for _ in range(4):
+        payload = encode_json(turns.fit(whole))
+        assert MAX_MESSAGE_BYTES - 1000 < len(payload) <= MAX_MESSAGE_BYTES
+        devices = decode_json(payload, GatewayStatus).devices
+        assert all(device.news2 is None or device.news2 == LONGEST for device in devices)
+        told.append({device.device for device in devices})
+    assert 0 < len(told[0]) < 256
+    assert set.union(*told) == {device.device for device in whole.devices}
+
+
+def test_a_status_without_wearables_is_left_as_it_is():
+    assert ScoreTurns(most_bytes=10).fit(status(0)) == status(0)
