@@ -27,8 +27,14 @@ class Judgement:
     alarms: int = 0
 
 
-def judge(data: Path, spools: list[Path], hearts: list[Heart], kills: int) -> Judgement:
-    """Count. `kills` power cuts of the gateway explain so much loss, and nothing else explains any."""
+def judge(
+    data: Path, spools: list[Path], hearts: list[Heart], kills: int, *, clock_stepped: bool = False
+) -> Judgement:
+    """Count. `kills` power cuts of the gateway explain so much loss, and nothing else explains any.
+
+    Where the gateway's wall clock was set back (`clock_stepped`), what came before may bear the very time of what comes
+    after; the store keeps both and says so.
+    """
     found = Judgement()
     taken: dict[tuple[str, str], tuple[int, int, int]] = {}
     for spool in spools:
@@ -45,7 +51,8 @@ def judge(data: Path, spools: list[Path], hearts: list[Heart], kills: int) -> Ju
             _stream(store, device, stream, counts, hearts, found)
         # A wearable that was there only for the moment of a power cut may have gone with it.
         excused = kills * LOST_PER_KILL_S * FS_HZ
-        _whole(store, {heart.name for heart in hearts if heart.handed > excused}, found)
+        expected = {heart.name for heart in hearts if heart.handed > excused}
+        _whole(store, expected, found, clock_stepped=clock_stepped)
     allowed = len(hearts) * excused
     if found.lost_samples > allowed:
         found.problems.append(f"{found.lost_samples} samples lost, {kills} power cuts explain {allowed:.0f}")
@@ -81,7 +88,7 @@ def _stream(
         found.lost_samples += max(0, handed - held.size)
 
 
-def _whole(store: sqlite3.Connection, expected: set[str], found: Judgement) -> None:
+def _whole(store: sqlite3.Connection, expected: set[str], found: Judgement, *, clock_stepped: bool) -> None:
     """What is counted over all devices; the batteries of all those `expected` are low."""
     alarmed = store.execute(
         "SELECT DISTINCT device FROM alarm JOIN series ON series.id = series"
@@ -92,7 +99,9 @@ def _whole(store: sqlite3.Connection, expected: set[str], found: Judgement) -> N
     (found.repeated_messages,) = store.execute(
         "SELECT coalesce(sum(value), 0) FROM tally WHERE name = 'duplicates'"
     ).fetchone()
-    conflicts = store.execute("SELECT * FROM conflict").fetchall()
+    conflicts = store.execute(
+        "SELECT * FROM conflict WHERE NOT ? OR series != other_series", (clock_stepped,)
+    ).fetchall()
     aside = store.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason").fetchall()
     if conflicts:
         found.problems.append(f"{len(conflicts)} conflicts, two messages of one time: {conflicts[:3]}")

@@ -67,7 +67,13 @@ def play(storm: Weather, folder: Path) -> Outcome:
             settle_s = time.monotonic() - began
     except StormError as error:
         problems.append(str(error))
-    found = judge(site.data, site.spools, site.hearts, storm.count("kill gateway"))
+    found = judge(
+        site.data,
+        site.spools,
+        site.hearts,
+        storm.count("kill gateway"),
+        clock_stepped=storm.count("step gateway clock") > 0,
+    )
     return Outcome(
         seed=storm.seed,
         broker=storm.broker,
