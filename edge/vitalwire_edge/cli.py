@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from vitalwire_edge.process.compiled import find_room
 from vitalwire_edge.process.config import ConfigError
 
 _GROUP = "vitalwire.commands"
@@ -49,6 +50,7 @@ def _main(*, version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use or configuration."""
+    find_room()
     wanted = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     app, missing = build(wanted)
     if wanted in missing:
