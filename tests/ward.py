@@ -1,5 +1,6 @@
 """A ward for tests of the web: real store, desk, hub and HTTP server, fed in the order in which ingest does it."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -354,6 +355,15 @@ class Ward:
         self.store.close()
 
 
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # Who connects while the server goes is not asked to leave; here the process lives on and finds the socket.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
 class Served:
     """The application behind a real server on a free port; `stop` and `start` keep the port."""
 
@@ -379,7 +389,7 @@ class Served:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=5,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 15
