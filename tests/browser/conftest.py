@@ -1,11 +1,15 @@
 """A ward that is fed in real time, and a real browser that watches it."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-from ward import Feed, Scene, Ward, served
+from ward import SECOND_NS, Feed, Scene, Ward, served
 
+from vitalwire_cloud.metadata.register import open_register
+from vitalwire_cloud.orders import open_orders
 from vitalwire_sim.physiology.patient import Patient
 
 CHROMIUM = "/usr/bin/chromium"
@@ -40,6 +44,19 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     feed = Feed(beds, past_s=15)
     with served(ward) as server, feed:
         yield Scene(ward, server, feed)
+    ward.close()
+
+
+@pytest.fixture
+def one_bed(tmp_path: Path) -> Iterator[Scene]:
+    """A wearable that sent a second, of a service that keeps who wears it and what its gateway is told."""
+    ward = Ward(tmp_path)
+    ward.patients, ward.orders = open_register(tmp_path), open_orders(tmp_path)
+    ward.bed("chest-1", "gw-a").second(time.time_ns() - SECOND_NS)
+    with served(ward) as server:
+        yield Scene(ward, server, None)
+    ward.patients.close()
+    ward.orders.close()
     ward.close()
 
 

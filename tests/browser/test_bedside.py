@@ -2,25 +2,8 @@
 
 import time
 
-import pytest
 from playwright.sync_api import Page, expect
-from ward import SECOND_NS, SITE, Scene, Ward, served
-
-from vitalwire_cloud.metadata.register import open_register
-from vitalwire_cloud.orders import open_orders
-
-
-@pytest.fixture
-def scene(tmp_path):
-    ward = Ward(tmp_path)
-    ward.patients, ward.orders = open_register(tmp_path), open_orders(tmp_path)
-    bed = ward.bed("chest-1", "gw-a")
-    bed.second(time.time_ns() - SECOND_NS)
-    with served(ward) as server:
-        yield Scene(ward, server, None)
-    ward.patients.close()
-    ward.orders.close()
-    ward.close()
+from ward import SITE, Ward
 
 
 def delivered(ward: Ward) -> None:
@@ -31,11 +14,11 @@ def delivered(ward: Ward) -> None:
         ward.orders.done(*place, word.number, now_ns=time.time_ns(), kind="staff")
 
 
-def test_what_is_seen_at_the_bedside_is_entered_and_shown(scene, page: Page) -> None:
+def test_what_is_seen_at_the_bedside_is_entered_and_shown(one_bed, page: Page) -> None:
     now_ns = time.time_ns()
-    patient = scene.ward.patients.admit(author="Dr. A", now_ns=now_ns).patient
-    scene.ward.patients.assign("chest-1", patient, start_ns=now_ns, author="Dr. A", now_ns=now_ns)
-    page.goto(f"{scene.server.url}#/device/chest-1")
+    patient = one_bed.ward.patients.admit(author="Dr. A", now_ns=now_ns).patient
+    one_bed.ward.patients.assign("chest-1", patient, start_ns=now_ns, author="Dr. A", now_ns=now_ns)
+    page.goto(f"{one_bed.server.url}#/device/chest-1")
     bedside = page.get_by_role("region", name="At the bedside", exact=True)
     expect(bedside.get_by_role("status")).to_contain_text("Nothing for NEWS2")
     bedside.get_by_label("Your name or initials").fill("RN Ada")
@@ -49,9 +32,9 @@ def test_what_is_seen_at_the_bedside_is_entered_and_shown(scene, page: Page) -> 
     expect(bedside.get_by_role("listitem").first).to_contain_text("Consciousness: responds to voice")
     expect(bedside.get_by_role("listitem").first).to_contain_text("by RN Ada, until")
     expect(bedside.get_by_role("listitem").last).to_have_text("no pacemaker")
-    (found,) = scene.ward.patients.bedsides()
+    (found,) = one_bed.ward.patients.bedsides()
     assert (found.paced, [each.value for each in found.entries]) == ("no", ["voice", "yes"])
-    delivered(scene.ward)
+    delivered(one_bed.ward)
     expect(bedside.get_by_role("status")).to_contain_text("counts this in NEWS2")
     bedside.get_by_label("Oxygen").select_option("withdraw")
     bedside.get_by_role("button", name="Enter").click()

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from postgres import Postgres
 
 from vitalwire_cloud.alerts import ledger as desk
 from vitalwire_cloud.alerts.ledger import AlarmLedger
@@ -18,29 +17,6 @@ from vitalwire_cloud.store.interface import StoreError
 
 HOUR = 3_600_000_000_000
 NOW = 1_790_000_000_000_000_000
-
-
-@pytest.fixture(scope="module")
-def server():
-    found = Postgres()
-    yield found
-    found.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'one.sqlite'}"
-        return
-    with request.getfixturevalue("server").database() as found:
-        yield found
-
-
-@pytest.fixture
-def register(url):
-    found = PatientRegister(url)
-    yield found
-    found.close()
 
 
 def admitted(register, **more):

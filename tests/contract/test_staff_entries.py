@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sa
-from postgres import Postgres
 
 from vitalwire_cloud.metadata import steps, tables
 from vitalwire_cloud.metadata.entries import EntryError, expiry_ns
@@ -20,28 +19,6 @@ GOLDEN = Path(__file__).parent / "formats" / "golden"
 HOUR = 3_600_000_000_000
 T0 = 1_790_000_000_000_000_000
 PLACE = ("ward-3", "gw-1", "w-1")
-
-
-@pytest.fixture(scope="module")
-def server():
-    found = Postgres()
-    yield found
-    found.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'one.sqlite'}"
-        return
-    with request.getfixturevalue("server").database() as found:
-        yield found
-
-
-@pytest.fixture
-def register(url):
-    with closing(PatientRegister(url)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -70,13 +70,9 @@ def _matches(rr_s: NDArray[np.float64]) -> tuple[float, int, int, float]:
     return r, one, (both <= r).sum(), rr_s.mean()
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def median_rmssd(rr_s: NDArray[np.float64]) -> float:
     """RMSSD of the intervals behind a running median of 3, over their mean."""
-    return float(_median_rmssd(rr_s))
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _median_rmssd(rr_s: NDArray[np.float64]) -> float:
     before, square = 0.0, 0.0
     for i in range(2, rr_s.size):
         a, b, c = rr_s[i - 2], rr_s[i - 1], rr_s[i]

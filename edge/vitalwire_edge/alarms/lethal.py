@@ -4,7 +4,6 @@ Poor signal quality never suppresses these rules. Each ends only on evidence of 
 a signal that stops leaves the alarm open.
 """
 
-from bisect import bisect_left, insort
 from collections import deque
 from itertools import pairwise
 from math import isnan
@@ -20,6 +19,7 @@ from vitalwire_edge.alarms.config import (
     VentricularTachycardiaConfig,
 )
 from vitalwire_edge.signal.chain import Beat, SignalSecond
+from vitalwire_edge.signal.newest import Newest
 from vitalwire_edge.signal.ventricular import WINDOW_S, VentricularDetector
 
 ASYSTOLE: Final = "asystole/1"
@@ -40,32 +40,6 @@ _OWN_SHARE: Final = 0.35
 _CLEAR: Final = 0.5
 
 
-class _Recent:
-    """The newest values of a kind, at most so many, and their median."""
-
-    def __init__(self, most: int) -> None:
-        self._values: deque[float] = deque(maxlen=most)
-        self._in_order: list[float] = []
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def add(self, value: float) -> None:
-        """Take a value (no NaN); the oldest leaves where there are too many."""
-        if len(self._values) == self._values.maxlen:
-            del self._in_order[bisect_left(self._in_order, self._values[0])]
-        self._values.append(value)
-        insort(self._in_order, value)
-
-    @property
-    def median(self) -> float:
-        """Their median; there must be one."""
-        half = len(self._in_order) // 2
-        if len(self._in_order) % 2:
-            return self._in_order[half]
-        return (self._in_order[half - 1] + self._in_order[half]) / 2
-
-
 class QrsGate:
     """Which detected beats count as QRS complexes for asystole.
 
@@ -76,7 +50,7 @@ class QrsGate:
 
     def __init__(self, min_qrs_uv: float) -> None:
         self._min_uv = min_qrs_uv
-        self._own_uv = _Recent(_OWN_BEATS)
+        self._own_uv = Newest(_OWN_BEATS)
 
     def passes(self, beat: Beat) -> bool:
         """Judge one beat, and learn the patient's amplitudes from it."""
@@ -224,8 +198,8 @@ class VentricularTachycardiaRule:
         self._config = config
         longest = max(config.run_beats, config.odd_beats, config.recovered_beats)
         self._beats: deque[_Seen] = deque(maxlen=longest)
-        self._own_width_ms = _Recent(_OWN_BEATS)
-        self._own_corr = _Recent(_OWN_BEATS)
+        self._own_width_ms = Newest(_OWN_BEATS)
+        self._own_corr = Newest(_OWN_BEATS)
         self._run_rate = before.value if before is not None and before.value is not None else 0.0
 
     def on_beat(self, beat: Beat, r_ns: int) -> Verdict:

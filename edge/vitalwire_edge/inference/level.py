@@ -5,13 +5,13 @@ level is the lower quartile of the patient's last scores: ectopy up to three qua
 half is taken off: the other half is the population's word against a patient who is ill throughout.
 """
 
-from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vitalwire_edge.signal.newest import Newest
 
 BEATS: Final = 300
 MIN_BEATS: Final = 30
@@ -23,34 +23,26 @@ class OwnLevel:
     """One patient's level under one model: start anew after a swap. `values` and `restore` keep it over a restart."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque()
-        self._ordered: list[float] = []
+        self._last = Newest(BEATS)
 
     def relative(self, score: float) -> float:
         """The score above half of the patient's level so far; then the score enters the level."""
         level = 0.0
         if len(self._last) >= MIN_BEATS:
-            level = self._ordered[int(QUANTILE * len(self._last))]
-        self._take(score)
+            level = self._last.above(QUANTILE)
+        self._last.add(score)
         return score - SHARE * level
 
     @property
     def values(self) -> list[float]:
         """The scores that the level rests on, oldest first."""
-        return list(self._last)
+        return self._last.values
 
     def restore(self, values: Sequence[float]) -> None:
         """Go on from `values`."""
         self._last.clear()
-        self._ordered.clear()
         for value in values:
-            self._take(value)
-
-    def _take(self, score: float) -> None:
-        if len(self._last) == BEATS:
-            del self._ordered[bisect_left(self._ordered, self._last.popleft())]
-        self._last.append(score)
-        insort(self._ordered, score)
+            self._last.add(value)
 
 
 def relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:

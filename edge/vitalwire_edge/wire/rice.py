@@ -10,6 +10,9 @@ PARTITION: Final = 128
 MAX_ORDER: Final = 3
 MAX_K: Final = 20
 
+_MOST_PER_BYTE: Final = 8
+"""A sample takes at least the bit that ends its unary part; so a short block asks for no room that it cannot fill."""
+
 
 def encode(samples: NDArray[np.int16]) -> bytes | None:
     """The coded block, or None where that would be no smaller than the samples (int16, shape (n,))."""
@@ -95,10 +98,6 @@ def decode(data: bytes, count: int) -> NDArray[np.int16] | None:
         return None
     samples = np.empty(count, dtype=np.int16)
     return samples if _decode(np.frombuffer(data, dtype=np.uint8), samples) else None
-
-
-_MOST_PER_BYTE: Final = 8
-"""A sample takes at least the bit that ends its unary part; so a short block asks for no room that it cannot fill."""
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
