@@ -17,9 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from vitalwire_cloud.metadata.entries import Bedside
 from vitalwire_cloud.metadata.migrations import NewerSchemaError, migrate
 from vitalwire_cloud.metadata.steps import ORDERS
-from vitalwire_edge.wire.messages import (
-    StaffState,
-)
+from vitalwire_edge.wire.messages import StaffState
 from vitalwire_edge.wire.topics import identifier
 
 _metadata: Final = sa.MetaData()

@@ -4,14 +4,22 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import typer
 
 from vitalwire_cloud.choosing import Config, DataDir, Settings, chosen, fail
 from vitalwire_cloud.config import CloudConfig
-from vitalwire_cloud.metadata.entries import WITHDRAW, Bedside, EntryError, What, expiry_ns
+from vitalwire_cloud.metadata.entries import (
+    Bedside,
+    EntryError,
+    SayConsciousness,
+    SayOxygen,
+    SaySpo2Scale,
+    expiry_ns,
+    said,
+)
 from vitalwire_cloud.metadata.register import PatientRegister, RegisterError, open_register
 from vitalwire_cloud.moments import moment_ns
 from vitalwire_cloud.orders import OrderError, new_patient, open_orders
@@ -24,9 +32,6 @@ app = typer.Typer(
     no_args_is_help=True, help="Patients as pseudonyms: admit, assign devices, transfer, standby, discharge."
 )
 
-_Consciousness = Literal["alert", "confusion", "voice", "pain", "unresponsive", "withdraw"]
-_Oxygen = Literal["yes", "no", "withdraw"]
-_Scale = Literal["1", "2", "withdraw"]
 _T = TypeVar("_T")
 _NS: Final = 1_000_000_000
 
@@ -151,11 +156,12 @@ def observe(
     *,
     by: _By,
     consciousness: Annotated[
-        _Consciousness | None, typer.Option(help="ACVPU, as seen at the bedside; or withdraw what was said.")
+        SayConsciousness | None,
+        typer.Option(help="ACVPU, as seen at the bedside; or withdraw what was said."),
     ] = None,
-    oxygen: Annotated[_Oxygen | None, typer.Option(help="Whether it is given; or withdraw.")] = None,
+    oxygen: Annotated[SayOxygen | None, typer.Option(help="Whether it is given; or withdraw.")] = None,
     spo2_scale: Annotated[
-        _Scale | None, typer.Option(help="2 only as a clinician prescribed it; or withdraw.")
+        SaySpo2Scale | None, typer.Option(help="2 only as a clinician prescribed it; or withdraw.")
     ] = None,
     at: Annotated[
         str | None,
@@ -174,12 +180,7 @@ def observe(
     """
     service = chosen(config, settings, data_dir)
     now_ns, seen_ns = _times(at)
-    given: dict[What, str | None] = {
-        "consciousness": consciousness,
-        "oxygen": oxygen,
-        "spo2_scale": spo2_scale,
-    }
-    said = {what: None if value == WITHDRAW else value for what, value in given.items() if value is not None}
+    words = said(consciousness, oxygen, spo2_scale)
     try:
         expires_ns = expiry_ns(seen_ns, service.patients.entry_h if hours is None else hours)
     except EntryError as error:
@@ -193,7 +194,7 @@ def observe(
             )
         found = _done(
             lambda: register.say(
-                device, said, author=by, entered_ns=seen_ns, expires_ns=expires_ns, now_ns=now_ns
+                device, words, author=by, entered_ns=seen_ns, expires_ns=expires_ns, now_ns=now_ns
             )
         )
     _show_bedside(found, now_ns)

@@ -13,6 +13,9 @@ from vitalwire_edge.wire.messages import Consciousness, Entered, Paced, StaffSta
 
 What = Literal["consciousness", "oxygen", "spo2_scale"]
 WITHDRAW: Final = "withdraw"
+SayConsciousness = Literal[Consciousness, "withdraw"]
+SayOxygen = Literal["yes", "no", "withdraw"]
+SaySpo2Scale = Literal["1", "2", "withdraw"]
 VALUES: Final[Mapping[What, tuple[str, ...]]] = {
     "consciousness": get_args(Consciousness),
     "oxygen": ("yes", "no"),
@@ -64,6 +67,18 @@ class Bedside(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def said(
+    consciousness: SayConsciousness | None, oxygen: SayOxygen | None, spo2_scale: SaySpo2Scale | None
+) -> dict[What, str | None]:
+    """What was given (the others are None), as it is kept: None for what is withdrawn."""
+    given: dict[What, str | None] = {
+        "consciousness": consciousness,
+        "oxygen": oxygen,
+        "spo2_scale": spo2_scale,
+    }
+    return {what: None if value == WITHDRAW else value for what, value in given.items() if value is not None}
+
+
 def expiry_ns(entered_ns: int, hours: float) -> int:
     """Until when something counts that was seen at `entered_ns`. Raises `EntryError`."""
     if not 0 < hours <= MAX_HOURS:
@@ -73,11 +88,11 @@ def expiry_ns(entered_ns: int, hours: float) -> int:
     return entered_ns + round(hours * _NS_PER_H)
 
 
-def checked(said: Mapping[What, str | None], *, entered_ns: int, expires_ns: int, now_ns: int) -> None:
+def checked(words: Mapping[What, str | None], *, entered_ns: int, expires_ns: int, now_ns: int) -> None:
     """Raise `EntryError` where that cannot be said at `now_ns`."""
-    if not said:
+    if not words:
         raise EntryError("nothing was said: give consciousness, oxygen or spo2_scale")
-    for what, value in said.items():
+    for what, value in words.items():
         if value is not None and value not in VALUES[what]:
             raise EntryError(f"{what} {value!r}: give {', '.join(VALUES[what])}")
     if entered_ns > now_ns:

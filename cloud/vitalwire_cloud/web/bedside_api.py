@@ -10,7 +10,17 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
-from vitalwire_cloud.metadata.entries import MAX_HOURS, WITHDRAW, Bedside, StaffEntry, What, expiry_ns
+from vitalwire_cloud.metadata.entries import (
+    MAX_HOURS,
+    Bedside,
+    SayConsciousness,
+    SayOxygen,
+    SaySpo2Scale,
+    StaffEntry,
+    What,
+    expiry_ns,
+    said,
+)
 from vitalwire_cloud.metadata.register import PatientRegister
 from vitalwire_cloud.orders import Place
 from vitalwire_cloud.store.interface import DeviceRecord
@@ -48,22 +58,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What `by` saw, at `seen_at` (with its zone; now by default), and for how many hours it counts."""
 
     by: Name
-    consciousness: Literal["alert", "confusion", "voice", "pain", "unresponsive", "withdraw"] | None = None
-    oxygen: Literal["yes", "no", "withdraw"] | None = None
-    spo2_scale: Literal["1", "2", "withdraw"] | None = None
+    consciousness: SayConsciousness | None = None
+    oxygen: SayOxygen | None = None
+    spo2_scale: SaySpo2Scale | None = None
     seen_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     hours: Annotated[float, msgspec.Meta(gt=0, le=MAX_HOURS)] | None = None
-
-    def said(self) -> dict[What, str | None]:
-        """The values that were given, None for what is withdrawn."""
-        given: dict[What, str | None] = {
-            "consciousness": self.consciousness,
-            "oxygen": self.oxygen,
-            "spo2_scale": self.spo2_scale,
-        }
-        return {
-            what: None if value == WITHDRAW else value for what, value in given.items() if value is not None
-        }
 
 
 class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +106,7 @@ def bedside_routes(
         done(
             lambda: kept.say(
                 device,
-                data.said(),
+                said(data.consciousness, data.oxygen, data.spo2_scale),
                 author=data.by.strip(),
                 entered_ns=entered_ns,
                 expires_ns=expires_ns,
@@ -137,22 +136,22 @@ def _view(record: DeviceRecord, bedside: Bedside | None, orders: Orders | None) 
     after_ns, delivered = (0, False) if orders is None else orders.delivered(place, bedside)
     now_ns = time.time_ns()
 
-    def entry(said: StaffEntry) -> EntryView:
-        state: EntryState = "too_old" if said.expires_ns <= now_ns else "counts"
+    def entry(kept: StaffEntry) -> EntryView:
+        state: EntryState = "too_old" if kept.expires_ns <= now_ns else "counts"
         return EntryView(
-            what=said.what,
-            value=said.value or "",
-            author=said.author,
-            entered_ns=said.entered_ns,
-            expires_ns=said.expires_ns,
-            state="other_wearer" if said.recorded_ns <= after_ns else state,
+            what=kept.what,
+            value=kept.value or "",
+            author=kept.author,
+            entered_ns=kept.entered_ns,
+            expires_ns=kept.expires_ns,
+            state="other_wearer" if kept.recorded_ns <= after_ns else state,
         )
 
     return BedsideView(
         device=record.device,
         patient=None if bedside is None else bedside.patient,
         paced="unknown" if bedside is None else bedside.paced,
-        entries=[] if bedside is None else [entry(said) for said in bedside.entries],
+        entries=[] if bedside is None else [entry(each) for each in bedside.entries],
         delivered=delivered,
     )
 
