@@ -33,5 +33,5 @@ def text(path: Path | None) -> str | None:
 
 def fail(error: Exception) -> NoReturn:
     """Say what went wrong and end with 1."""
-    typer.echo(f"vitalwire cloud: {error}", err=True)
+    typer.echo(f"vitalwire: {error}", err=True)
     raise typer.Exit(1) from error
