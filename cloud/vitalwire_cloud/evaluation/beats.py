@@ -19,16 +19,18 @@ from vitalwire_cloud.train.dataset import Patient
 from vitalwire_cloud.train.fit_beat import BeatModel, fit
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
-from vitalwire_edge.inference.level import relative
-from vitalwire_edge.inference.score import Scoring, Views
+from vitalwire_edge.inference.score import Judged, Scoring, Views
 
 FOLDS: Final = 5
 SCORE: Final = "score"
+UNLABELLED: Final = "unlabelled"
+ALERT: Final = "alert"
 MIN_ABNORMAL: Final = 10
 CLASSES: Final = "NSVF"
 
 Columns = Mapping[str, NDArray[np.float64]]
-"""Scores (n,) of a patient's beats by name; `score` is the one that counts."""
+"""Scores (n,) of a patient's beats by name: `score` as a gateway gives it, `unlabelled` the same without what labels
+taught, `alert` what counts for an alert, and of a float model the parts of it."""
 
 Scorer = Callable[[Patient], Columns]
 
@@ -59,6 +61,7 @@ class Judge:
     patients: Sequence[Patient]
     train: Sequence[Patient]
     threshold: float
+    """Where alerts begin."""
 
 
 def float_scorer(model: BeatModel) -> Scorer:
@@ -67,28 +70,41 @@ def float_scorer(model: BeatModel) -> Scorer:
 
     def score(patient: Patient) -> Columns:
         outputs = model.run(patient)
-        views = scoring.views(patient.beat, patient.context, (outputs[0], outputs[1], outputs[2], outputs[3]))
-        return columns(views)
+        return columns(*judged(scoring, patient, outputs))
 
     return score
 
 
-def columns(views: Views) -> Columns:
-    """Views of a patient's beats in order of time; of the score, half of the patient's own level is taken off."""
-    return msgspec.structs.asdict(views) | {SCORE: relative(views.score)}
+def judged(
+    scoring: Scoring, patient: Patient, outputs: tuple[NDArray[np.float32], ...]
+) -> tuple[Views, Judged]:
+    """What is said of all beats of a patient of whom nothing was known, with the autoencoder's outputs for them."""
+    memory = scoring.begin()
+    four = (outputs[0], outputs[1], outputs[2], outputs[3])
+    views = scoring.views(patient.beat, patient.context, four, memory.history)
+    return views, scoring.judged(views, patient.context, memory)
+
+
+def columns(views: Views, judged: Judged) -> Columns:
+    """The same as columns."""
+    parts = {"sequence": views.sequence, "shape": views.shape, "timing": views.timing}
+    return {SCORE: judged.score, UNLABELLED: judged.unlabelled, ALERT: judged.alert} | parts
 
 
 def gateway_scorer(scorer: BeatScorer) -> Scorer:
     """The gateway's own scoring, one beat at a time. A beat it abstains from has the score NaN."""
 
     def score(patient: Patient) -> Columns:
-        history = scorer.begin()
+        memory = scorer.begin()
         given = zip(patient.sample, patient.beat, patient.reference, patient.context, strict=True)
         said = [
-            scorer.score(BeatInput(int(at), beat, own, context, 1.0), history)
+            scorer.score(BeatInput(int(at), beat, own, context, 1.0), memory)
             for at, beat, own, context in given
         ]
-        return {SCORE: relative(np.array([np.nan if one is None else one.score for one in said]))}
+        return {
+            name: np.array([np.nan if one is None else getattr(one, name) for one in said])
+            for name in (SCORE, UNLABELLED, ALERT)
+        }
 
     return score
 
@@ -172,12 +188,12 @@ def record_auc(scored: Scored, column: str = SCORE) -> float | None:
     return float(roc_auc_score(scored.abnormal, scored.scores[column]))
 
 
-def without(scored: Sequence[Scored], record: str) -> Metrics:
+def without(scored: Sequence[Scored], record: str, column: str = SCORE) -> Metrics:
     """The totals without one record, named so; empty where it is not there or alone."""
     others = [each for each in scored if each.record != record]
     if len(others) in {0, len(scored)}:
         return {}
-    return {f"{name}_without_{record}": value for name, value in metrics(others).items()}
+    return {f"{name}_without_{record}": value for name, value in metrics(others, column).items()}
 
 
 def f1(label: NDArray[np.str_], score: NDArray[np.float64], threshold: float) -> float:

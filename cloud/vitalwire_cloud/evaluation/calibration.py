@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_cloud.evaluation import records
-from vitalwire_cloud.evaluation.beats import Judge, gateway_scorer, judges
+from vitalwire_cloud.evaluation.beats import ALERT, Judge, gateway_scorer, judges
 from vitalwire_cloud.evaluation.detected import Detections, detections, scored_by
 from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.qrs import with_noise
@@ -32,7 +32,6 @@ from vitalwire_edge.inference.calibration import (
     HOUR_S,
     Alert,
     AlertCalibration,
-    alert_scores,
     window_limit,
 )
 
@@ -96,12 +95,12 @@ def alerted(
     threshold: float,
     budget: float,
 ) -> Alerted:
-    """A record's scores through the gateway's calibration; a beat whose score is NaN does not count."""
+    """What a record's beats count for an alert through the gateway's calibration; one with NaN does not count."""
     calibration = AlertCalibration(budget_per_hour=budget, threshold=threshold)
     alerts: list[Alert] = []
     usable = np.isfinite(score)
     at_s = found.patient.sample[usable] / record.fs_hz
-    for at, value in zip(at_s, alert_scores(score[usable], found.patient.context[usable]), strict=True):
+    for at, value in zip(at_s, score[usable], strict=True):
         alert = calibration.push(float(at), float(value))
         if alert is not None:
             alerts.append(alert)
@@ -158,7 +157,7 @@ def calibration(
                 heard = record if condition == "clean" else _noisy(record, condition, noises)
                 found = detections(heard)
                 for on in (True, False):
-                    score = scored_by(found, judge.by, abstain=on)
+                    score = scored_by(found, judge.by, abstain=on)[ALERT]
                     each = alerted(found, heard, score, threshold=judge.threshold, budget=budget)
                     every[condition, on].append(each)
             advance(patient.record)

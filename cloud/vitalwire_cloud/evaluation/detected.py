@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vitalwire_cloud.evaluation.beats import CLASSES, SCORE, Scored, Scorer
+from vitalwire_cloud.evaluation.beats import CLASSES, SCORE, Columns, Scored, Scorer
 from vitalwire_cloud.evaluation.records import CLASSES as CLASS_OF
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.train.dataset import Patient, patient_of
@@ -103,46 +103,56 @@ def _through_chain(record: Recorded) -> tuple[list[BeatWindow], NDArray[np.bool_
     return windows, analysable
 
 
-def scored_by(found: Detections, by: Scorer, *, abstain: bool = True) -> NDArray[np.float64]:
+def scored_by(found: Detections, by: Scorer, *, abstain: bool = True) -> Columns:
     """Scores (n,) of the beats; with `abstain` those of bad signal are never given to the scorer and have NaN."""
     patient = found.patient
     chosen = found.analysable if abstain else np.ones_like(found.analysable)
     per_beat = ("sample", "beat", "reference", "context", "label")
     given = replace(patient, **{name: getattr(patient, name)[chosen] for name in per_beat})
-    score = np.full(patient.sample.size, np.nan)
-    score[chosen] = by(given)[SCORE]
-    return score
+    return {name: _spread(values, chosen) for name, values in by(given).items()}
+
+
+def _spread(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Values of the chosen beats at their places among all, NaN elsewhere."""
+    every = np.full(chosen.size, np.nan)
+    every[chosen] = values
+    return every
 
 
 def end_to_end(found: Detections, record: Recorded, by: Scorer) -> EndToEnd:
-    """Rank a record's counted beats by a scorer."""
+    """Rank a record's counted beats by a scorer, in each of its columns."""
     patient = found.patient
-    score = scored_by(found, by)
+    columns = scored_by(found, by)
+    scored = np.isfinite(columns[SCORE])
     late = patient.sample >= _FIRST_S * patient.fs_hz
     extra = (patient.label == "") & ~_in_flutter(patient.sample, record)
     matched = np.isin(patient.label, list(CLASSES))
-    use = late & (matched | extra) & np.isfinite(score)
-    lost = np.concatenate((found.missed, found.unscored, patient.label[late & matched & ~np.isfinite(score)]))
+    use = late & (matched | extra) & scored
+    lost = np.concatenate((found.missed, found.unscored, patient.label[late & matched & ~scored]))
     lost_abnormal = lost[np.isin(lost, ["S", "V", "F"])]
-    bottom = float(score[use].min(initial=0.0)) - 1.0
     label = np.where(patient.label == "", "N", patient.label)
-    scored = Scored(
+    ranked = Scored(
         record=patient.record,
         patient=patient.patient,
         fs_hz=patient.fs_hz,
         sample=np.concatenate((patient.sample[use], np.full(lost_abnormal.size, -1, dtype=np.int64))),
         label=np.concatenate((label[use], lost_abnormal)),
-        scores={SCORE: np.concatenate((score[use], np.full(lost_abnormal.size, bottom)))},
+        scores={name: _with_lost(score[use], lost_abnormal.size) for name, score in columns.items()},
     )
     covered = use & matched
     abnormal = covered & (patient.label != "N")
     return EndToEnd(
-        scored=scored,
+        scored=ranked,
         beats=int(covered.sum()) + int(np.isin(lost, list(CLASSES)).sum()),
         covered=int(covered.sum()),
         abnormal=int(abnormal.sum()) + lost_abnormal.size,
         abnormal_covered=int(abnormal.sum()),
     )
+
+
+def _with_lost(score: NDArray[np.float64], lost: int) -> NDArray[np.float64]:
+    """Scores, and below them all those of beats that were lost."""
+    return np.concatenate((score, np.full(lost, float(score.min(initial=0.0)) - 1.0)))
 
 
 def _in_flutter(sample: NDArray[np.int64], record: Recorded) -> NDArray[np.bool_]:

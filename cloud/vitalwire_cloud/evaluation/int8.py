@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_cloud.evaluation.beats import (
+    ALERT,
     SCORE,
     Columns,
     Scored,
@@ -20,6 +21,7 @@ from vitalwire_cloud.evaluation.beats import (
     float_scorer,
     folds,
     gateway_scorer,
+    judged,
     metrics,
     score_patient,
 )
@@ -50,24 +52,19 @@ class _Variant:
 
     scored: list[Scored] = field(default_factory=list)
     flagged: list[tuple[NDArray[np.str_], NDArray[np.float64]]] = field(default_factory=list)
-    own: list[tuple[NDArray[np.str_], NDArray[np.float64]]] = field(default_factory=list)
     times_us: list[tuple[float, float]] = field(default_factory=list)
     whole_us: list[tuple[float, float]] = field(default_factory=list)
     size: int = 0
 
-    def take(self, scored: Sequence[Scored], threshold: float, own: float) -> None:
-        """Take a fold: scores are kept as distances from the thresholds, which differ from fold to fold."""
+    def take(self, scored: Sequence[Scored], decision: float | None, threshold: float) -> None:
+        """Take a fold: scores are kept as distances from the threshold, which differs from fold to fold."""
         self.scored += scored
-        label = np.concatenate([each.label for each in scored])
-        score = np.concatenate([each.scores[SCORE] for each in scored])
-        self.flagged.append((label, score - threshold))
-        self.own.append((label, score - own))
-
-    def f1(self, kept: Sequence[tuple[NDArray[np.str_], NDArray[np.float64]]]) -> float:
-        return f1(np.concatenate([k[0] for k in kept]), np.concatenate([k[1] for k in kept]), 0.0)
+        column, above = (ALERT, threshold) if decision is None else (SCORE, decision)
+        self.flagged += [(each.label, each.scores[column] - above) for each in scored]
 
     def figures(self) -> Metrics:
-        found = {"auc": metrics(self.scored)["auc"], "f1": self.f1(self.flagged), "f1_own": self.f1(self.own)}
+        label, above = (np.concatenate([each[k] for each in self.flagged]) for k in (0, 1))
+        found = {"auc": metrics(self.scored)["auc"], "f1": f1(label, above, 0.0)}
         if self.times_us:
             p50, p99 = np.median(np.asarray(self.times_us), axis=0)
             found |= {"bytes": float(self.size), "p50_us": float(p50), "p99_us": float(p99)}
@@ -89,9 +86,9 @@ def int8(
 ) -> Outcome:
     """Run protocol P8. Raises `NoRecordError`, `TrainingDataError`, `OSError`.
 
-    `f1` is at the threshold that served best on the training patients of the fold, `f1_own` at the one that the model
-    brings, which was chosen without labels. `bytes` are of the network's file and the sequence model's weights. Times
-    are of the network; `whole_` ones of the gateway's score of a beat.
+    `f1` is at the threshold that the model brings, which served best on its training patients; of a model that knew no
+    labels, where alerts begin. `bytes` are of the network's file and the sequence model's weights. Times are of the
+    network; `whole_` ones of the gateway's score of a beat.
     """
     patients = load_folder(data, cache=cache, names=names)
     if model is not None:
@@ -111,7 +108,7 @@ def int8(
     for name in export.FILES:
         found[name]["d_auc"] = abs(found[name]["auc"] - parent)
     ours = found.pop(export.DYNAMIC)
-    order = ("d_auc", "bytes", "p50_us", "p99_us", "f1", "f1_own", "auc", "whole_p50_us", "whole_p99_us")
+    order = ("d_auc", "bytes", "p50_us", "p99_us", "f1", "auc", "whole_p50_us", "whole_p99_us")
     ours = {name: ours[name] for name in order}
     return Outcome(
         Report(
@@ -132,14 +129,13 @@ def int8(
 def _fold(
     fitted: BeatModel, train: Sequence[Patient], test: Sequence[Patient], rows: dict[str, _Variant], seed: int
 ) -> None:
-    threshold = best_threshold([score_patient(p, float_scorer(fitted)) for p in train])
-    own = fitted.parameters.threshold
-    rows["torch"].take([score_patient(p, float_scorer(fitted)) for p in test], threshold, own)
+    decision, threshold = fitted.parameters.decision, fitted.parameters.threshold
+    rows["torch"].take([score_patient(p, float_scorer(fitted)) for p in test], decision, threshold)
     beats = representative(list(train), seed)
     for name, file in export.variants(fitted.network, fitted.parameters, beats).items():
         parameters = fitted.parameters if name == export.FLOAT else fitted.parameters.quantised()
         runner, row = load(file, export.RUNTIME), rows[name]
-        row.take([score_patient(p, file_scorer(runner, parameters)) for p in test], threshold, own)
+        row.take([score_patient(p, file_scorer(runner, parameters)) for p in test], decision, threshold)
         given = export.given(fitted.parameters, beats)
         row.times_us.append(timed_us(lambda k, run=runner, of=given: run(of[k]), len(given)))  # type: ignore[misc]
         row.size = len(file) + parameters.sequence.bytes
@@ -154,11 +150,10 @@ def _artifact(
     row = _Variant(size=model.size)
     by = gateway_scorer(model.scorer)
     for patient in patients:
-        row.take([score_patient(patient, by)], model.scorer.threshold, model.scorer.threshold)
+        row.take([score_patient(patient, by)], model.scorer.decision, model.scorer.threshold)
         advance(patient.record)
     row.times_us.append(beat_times_us(model.scorer, patients[0]))
     found = row.figures()
-    del found["f1_own"]
     bar = {name: limit for name, limit in BAR.items() if name != "d_auc"}
     return Outcome(
         Report(
@@ -180,18 +175,6 @@ def _artifact(
     )
 
 
-def best_threshold(scored: Sequence[Scored]) -> float:
-    """The threshold of the best F1 on these patients."""
-    score = np.concatenate([each.scores[SCORE] for each in scored])
-    abnormal = np.concatenate([each.abnormal for each in scored])
-    order = np.argsort(-score, kind="stable")
-    hits = np.cumsum(abnormal[order])
-    quality = 2 * hits / (np.arange(1, score.size + 1) + max(1, int(abnormal.sum())))
-    best = int(np.argmax(quality))
-    below = score[order[best + 1]] if best + 1 < score.size else score[order[best]] - 1.0
-    return float((score[order[best]] + below) / 2)
-
-
 def file_scorer(runner: LoadedModel, parameters: ScoreParameters) -> Scorer:
     """A model file as a function of a patient."""
     scoring = Scoring(parameters)
@@ -199,8 +182,7 @@ def file_scorer(runner: LoadedModel, parameters: ScoreParameters) -> Scorer:
     def score(patient: Patient) -> Columns:
         beats = Beats(patient.beat, patient.reference, patient.context)
         outputs = export.run_all(runner, parameters, beats)
-        views = scoring.views(patient.beat, patient.context, (outputs[0], outputs[1], outputs[2], outputs[3]))
-        return columns(views)
+        return columns(*judged(scoring, patient, outputs))
 
     return score
 
@@ -225,10 +207,10 @@ def beat_times_us(
     scorer: BeatScorer, patient: Patient, *, clock_ns: Callable[[], int] = time.perf_counter_ns
 ) -> tuple[float, float]:
     """Median and 99th percentile of one beat through the gateway's scorer, arithmetic around the network included."""
-    history = scorer.begin()
+    memory = scorer.begin()
 
     def one(k: int) -> object:
         beat, own, context = patient.beat[k], patient.reference[k], patient.context[k]
-        return scorer.score(BeatInput(int(patient.sample[k]), beat, own, context, 1.0), history)
+        return scorer.score(BeatInput(int(patient.sample[k]), beat, own, context, 1.0), memory)
 
     return timed_us(one, patient.sample.size, clock_ns=clock_ns)

@@ -1,4 +1,8 @@
-"""Protocol P2: abnormal beats of patients never seen, at annotated R peaks and end to end on our own detections."""
+"""Protocol P2: abnormal beats of patients never seen, at annotated R peaks and end to end on our own detections.
+
+The figures are of the score without labels. What the gateway runs is weighed with what labels of other patients taught:
+its figures stand apart, as `labelled_...`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +15,9 @@ from sklearn.mixture import GaussianMixture
 
 from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.beats import (
+    ALERT,
     SCORE,
+    UNLABELLED,
     Columns,
     Judge,
     Scored,
@@ -63,7 +69,9 @@ FLOOR_FEATURES: Final = (
 )
 FLOOR_COMPONENTS: Final = 8
 FUSION_RECORD: Final = "208"
+LABELLED: Final = "labelled_"
 WORST: Final = 6
+_SHOWN: Final = ("auc", "ap", "auc_S", "auc_V", "auc_F", "detected_auc", "labelled_auc")
 _AROUND_S: Final = 3.0
 
 
@@ -136,11 +144,14 @@ def _outcome(
     model: JudgedModel | None,
     folder: dict[str, Path],
 ) -> Outcome:
-    found = metrics(gathered.ours) | _detected(gathered.ours_detected) | without(gathered.ours, FUSION_RECORD)
+    found = metrics(gathered.ours, UNLABELLED) | _detected(gathered.ours_detected, UNLABELLED)
+    found |= without(gathered.ours, FUSION_RECORD, UNLABELLED)
+    labelled = metrics(gathered.ours) | _detected(gathered.ours_detected)
+    found |= {f"{LABELLED}{name}": value for name, value in labelled.items() if "coverage" not in name}
     peers = (
         {"mixture": metrics(gathered.floor) | _detected(gathered.floor_detected)} if gathered.floor else {}
     )
-    views = [name for name in gathered.ours[0].scores if name not in {SCORE, "amplitude"}]
+    views = [name for name in gathered.ours[0].scores if name not in {SCORE, UNLABELLED, ALERT}]
     peers |= {f"{name} alone": metrics(gathered.ours, name) for name in views} | ANCHORS
     notes = [_coverage(gathered.ours_detected)]
     if model is not None:
@@ -162,8 +173,9 @@ def _outcome(
         passed=meets(found, BAR),
     )
     curves = [
-        _curve("ours", gathered.ours),
-        _curve("ours, detected", [e.scored for e in gathered.ours_detected]),
+        _curve("ours", gathered.ours, UNLABELLED),
+        _curve("ours, detected", [e.scored for e in gathered.ours_detected], UNLABELLED),
+        _curve("ours, with labels", gathered.ours),
     ]
     if gathered.floor:
         curves.append(_curve("mixture", gathered.floor))
@@ -177,8 +189,9 @@ def _outcome(
     )
 
 
-def _detected(found: Sequence[EndToEnd]) -> Metrics:
-    named = {f"detected_{name}": value for name, value in metrics([each.scored for each in found]).items()}
+def _detected(found: Sequence[EndToEnd], column: str = SCORE) -> Metrics:
+    scored = metrics([each.scored for each in found], column)
+    named = {f"detected_{name}": value for name, value in scored.items()}
     beats, abnormal = sum(e.beats for e in found), sum(e.abnormal for e in found)
     return named | {
         "detected_coverage": sum(e.covered for e in found) / max(1, beats),
@@ -195,11 +208,11 @@ def _coverage(found: Sequence[EndToEnd]) -> str:
     )
 
 
-def _curve(name: str, scored: Sequence[Scored]) -> Curve:
+def _curve(name: str, scored: Sequence[Scored], column: str = SCORE) -> Curve:
     return Curve(
         name,
         np.concatenate([each.abnormal for each in scored]),
-        np.concatenate([each.scores[SCORE] for each in scored]),
+        np.concatenate([each.scores[column] for each in scored]),
     )
 
 
@@ -207,29 +220,29 @@ def _per_record(gathered: _Gathered) -> Grid:
     rows = []
     for ours, whole in zip(gathered.ours, gathered.ours_detected, strict=True):
         counts = {name: int((ours.label == name).sum()) for name in "NSVF"}
-        shown: Metrics = metrics([ours]) if record_auc(ours) is not None else {}
-        whole_auc = record_auc(whole.scored)
-        shown |= {} if whole_auc is None else {"detected_auc": whole_auc}
+        shown: Metrics = metrics([ours], UNLABELLED) if record_auc(ours, UNLABELLED) is not None else {}
+        others = {"labelled_auc": record_auc(ours), "detected_auc": record_auc(whole.scored, UNLABELLED)}
+        shown |= {name: auc for name, auc in others.items() if auc is not None}
         rows.append(
             (
                 ours.record,
                 *(str(count) for count in counts.values()),
-                *(figure(shown, n) for n in ("auc", "ap", "auc_S", "auc_V", "auc_F", "detected_auc")),
+                *(figure(shown, n) for n in _SHOWN),
                 f"{whole.covered / max(1, whole.beats):.1%}",
             )
         )
-    heads = ("record", "N", "S", "V", "F", "auc", "ap", "auc_S", "auc_V", "auc_F", "detected_auc", "coverage")
+    heads = ("record", "N", "S", "V", "F", *_SHOWN, "coverage")
     return Grid("per record", heads, tuple(sorted(rows)))
 
 
 def _worst(scored: Sequence[Scored], folder: dict[str, Path]) -> tuple[Strip, ...]:
     """Abnormal beats that rank lowest and normal ones that rank highest, one a record at most."""
-    every = np.concatenate([each.scores[SCORE] for each in scored])
+    every = np.concatenate([each.scores[UNLABELLED] for each in scored])
     order = np.sort(every)
     missed: list[tuple[float, Scored, int]] = []
     false: list[tuple[float, Scored, int]] = []
     for each in scored:
-        score = each.scores[SCORE]
+        score = each.scores[UNLABELLED]
         for kept, which, sign in ((missed, each.abnormal, 1.0), (false, ~each.abnormal, -1.0)):
             at = np.flatnonzero(which)
             if at.size:

@@ -1,8 +1,9 @@
 """What beats are named: N, S, V or F for patients never seen, beside what was published with labels.
 
 The head learned from labels, so its figures stand apart from those of the score. Peers: a linear discriminant on the
-same beats' intervals and sampled shape, after de Chazal et al., IEEE TBME 51(7), 2004, trained in the same folds; and
-as published on DS2, which is other patients than those here. The index j-kappa is 1/2 kappa + 1/8 (Se S + Se V +
+same beats' intervals and sampled shape, after de Chazal et al., IEEE TBME 51(7), 2004, and our head with the
+autoencoder's latents beside what it sees, both trained in the same folds; and as published on DS2, which is other
+patients than those here. The index j-kappa is 1/2 kappa + 1/8 (Se S + Se V +
 PPV S + PPV V), after Mondejar-Guerra et al., Biomedical Signal Processing and Control 47, 2019.
 """
 
@@ -16,11 +17,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score
 
 from vitalwire_cloud.evaluation import records
-from vitalwire_cloud.evaluation.beats import counted, fitted_model, folds
+from vitalwire_cloud.evaluation.beats import counted, fitted_model, folds, judged
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, silent
 from vitalwire_cloud.train.dataset import Patient, TrainingDataError, load_folder
+from vitalwire_cloud.train.fit_beat import BeatModel
+from vitalwire_cloud.train.fit_head import fit_head
 from vitalwire_edge.inference.features import CONTEXT, RHYTHM_FEATURES
-from vitalwire_edge.inference.naming import CLASSES, Head, seen
+from vitalwire_edge.inference.head import CLASSES, HeadParameters, in_units, seen
+from vitalwire_edge.inference.score import Scoring
 
 ANCHORS: Final[dict[str, Metrics]] = {
     "de Chazal 2004 (DS2)": {"se_S": 0.759, "ppv_S": 0.385, "se_V": 0.777, "ppv_V": 0.819},
@@ -44,7 +48,7 @@ def naming(
     patients = load_folder(data, cache=cache, names=[path.name for path in paths])
     held_out = folds(patients, seed)
     advance = steps(len(held_out))
-    said: list[tuple[Patient, NDArray[np.str_], NDArray[np.str_]]] = []
+    said: list[tuple[Patient, NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]] = []
     for held in held_out:
         train = [p for p in patients if p.patient not in held]
         model = fitted_model(train, seed=seed, epochs=epochs)
@@ -52,12 +56,12 @@ def naming(
             raise TrainingDataError(
                 "too few labelled S or V beats to learn names from: give a folder with more records"
             )
-        head, peer = Head(model.parameters.head), _discriminant(train)
+        peer, latents = _discriminant(train), _with_latents(model, train)
         for patient in (p for p in patients if p.patient in held):
-            shares = head.probabilities(seen(patient.context, model.run(patient)[3]))
-            said.append((patient, np.array(list(CLASSES))[shares.argmax(axis=1)], peer(patient)))
+            own = _named(model.parameters.head, _looked_at(model, patient))
+            said.append((patient, own, peer(patient), latents(patient)))
         advance(f"named {' '.join(sorted(held))}")
-    ours, theirs = ([(p, each[k]) for p, *each in said] for k in (0, 1))
+    ours, theirs, more = ([(p, each[k]) for p, *each in said] for k in range(3))
     others = [(p, each) for p, each in ours if p.record != FUSION_RECORD]
     found = figures(ours)
     if len(others) not in {0, len(ours)}:
@@ -69,7 +73,7 @@ def naming(
         records=[p.record for p in patients],
         seed=seed,
         metrics=found,
-        peers={"linear discriminant": figures(theirs), **ANCHORS},
+        peers={"linear discriminant": figures(theirs), "with latents too": figures(more), **ANCHORS},
         bar={},
         passed=True,
     )
@@ -110,6 +114,30 @@ def _confusion(named: Sequence[tuple[Patient, NDArray[np.str_]]]) -> Grid:
         for is_ in CLASSES
     )
     return Grid("beats", ("", *(f"named {name}" for name in CLASSES)), rows)
+
+
+def _looked_at(model: BeatModel, patient: Patient) -> NDArray[np.float64]:
+    views, said = judged(Scoring(model.parameters), patient, model.run(patient))
+    return seen((views.sequence, views.shape, said.unlabelled), patient.context)
+
+
+def _named(head: HeadParameters, looked: NDArray[np.float64]) -> NDArray[np.str_]:
+    units = in_units(looked, np.asarray(head.centre), np.asarray(head.width))
+    logits = units @ np.asarray(head.weights).T + np.asarray(head.bias)
+    named: NDArray[np.str_] = np.array(list(CLASSES))[logits.argmax(axis=1)]
+    return named
+
+
+def _with_latents(model: BeatModel, train: Sequence[Patient]) -> Callable[[Patient], NDArray[np.str_]]:
+    """A head like ours that sees the means of the latents too."""
+
+    def of(patient: Patient) -> NDArray[np.float64]:
+        latent = model.run(patient)[3]
+        return np.concatenate((_looked_at(model, patient), latent[:, : latent.shape[1] // 2]), axis=1)
+
+    head = fit_head(train, [of(p) for p in train])
+    assert head is not None  # The model has one of the same labels.
+    return lambda patient: _named(head, of(patient))
 
 
 def _discriminant(train: Sequence[Patient]) -> Callable[[Patient], NDArray[np.str_]]:

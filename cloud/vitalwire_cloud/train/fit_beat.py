@@ -1,7 +1,7 @@
-"""Fit the beat model on normal beats: autoencoder, sequence model, and the constants that join them.
+"""Fit the beat model on normal beats: autoencoder, sequence model, and what joins them (`joining`).
 
-No abnormal label enters the score's fit, an epoch or the threshold; only the head, which names what was found, learns
-from labels where there are any. The form of the score (which views count, and how) is not
+No abnormal label enters the networks, an epoch, or the score without labels; only the head, which weighs and names what
+was found, learns from labels where there are any. The form of the score (which views count, and how) is not
 label-free: it was settled once after looking at labelled, cross-validated development patients; see `score`.
 """
 
@@ -22,24 +22,16 @@ from vitalwire_cloud.models.beat_sequence import BeatSequence
 from vitalwire_cloud.models.beat_vae import BeatVae, loss
 from vitalwire_cloud.train.checkpoint import Checkpoint, Limit
 from vitalwire_cloud.train.dataset import Patient, TrainingDataError
-from vitalwire_cloud.train.fit_naming import fit_head
 from vitalwire_cloud.train.fit_sequence import Course, fit_sequence
+from vitalwire_cloud.train.joining import Outputs, joined
 from vitalwire_edge.inference import features
-from vitalwire_edge.inference.calibration import alert_scores
 from vitalwire_edge.inference.features import SHAPE_FEATURES
-from vitalwire_edge.inference.level import relative
-from vitalwire_edge.inference.naming import seen
 from vitalwire_edge.inference.score import ScoreParameters, Scoring, one_sided
 from vitalwire_edge.inference.sequence import TOKEN, checked_by
 
 BATCH: Final = 512
-BUDGET_PER_HOUR: Final = 6
-BEATS_PER_HOUR: Final = 4500
 BEATS_PER_PATIENT: Final = 1500
 """A patient's share of an epoch, so that those with many normal beats do not decide alone."""
-
-THRESHOLD_QUANTILE: Final = 1 - BUDGET_PER_HOUR / BEATS_PER_HOUR
-"""Of what normal beats count for an alert: above it is one in so many that they alone would just spend the budget."""
 
 CHECKPOINT: Final = "checkpoint.pt"
 CHECKED_BEATS: Final = 16
@@ -131,7 +123,8 @@ def fit(
     """Train on the normal beats of patients until `epochs` or `seconds` are over.
 
     With `folder` checkpoints are left there after every epoch, and those that are there are resumed. With `parent` the
-    weights go on from it; view constants and threshold are fitted anew to these patients. `device` is PyTorch's name
+    weights go on from it; view constants and thresholds are fitted anew to these patients, and so is the head where
+    they have labels. `device` is PyTorch's name
     for where to train; the same seed gives the same model on the CPU only.
 
     Raises:
@@ -178,7 +171,10 @@ def fit(
     parameters = msgspec.structs.replace(
         bare, sequence=checked_by(sequence.weights(), some[:: len(shares)].reshape(-1, TOKEN))
     )
-    return BeatModel(network, sequence, _joined(parameters, network, shares), done, last)
+    scoring = Scoring(parameters)
+    every = [Outputs(p, k, outputs(network, scoring, p.beat, p.reference, p.context)) for p, k in shares]
+    whole = joined(parameters, every, seed=seed, parent=None if parent is None else parent.parameters)
+    return BeatModel(network, sequence, whole, done, last)
 
 
 def _named(name: str, progress: Progress | None) -> Callable[[int, float], None] | None:
@@ -205,32 +201,6 @@ def _constants(
         return found
     names = ("centre", "width", "one_sided_centre", "one_sided_width")
     return msgspec.structs.replace(found, **{name: getattr(parent.parameters, name) for name in names})
-
-
-def _joined(
-    parameters: ScoreParameters, network: BeatVae, shares: Sequence[tuple[Patient, NDArray[np.int64]]]
-) -> ScoreParameters:
-    """The parameters with view constants and threshold, from the patients' normal beats, and with a head."""
-    scoring = Scoring(parameters)
-    given = [outputs(network, scoring, p.beat, p.reference, p.context) for p, _ in shares]
-    raw = [scoring.raw_views(p.beat, p.context, out) for (p, _), out in zip(shares, given, strict=True)]
-    known = np.concatenate([each[k] for each, (_, k) in zip(raw, shares, strict=True)])
-    width = np.subtract(*np.percentile(known, (75, 25), axis=0)) / 1.349
-    parameters = msgspec.structs.replace(
-        parameters,
-        view_centre=np.median(known, axis=0).tolist(),
-        view_width=np.maximum(width, 1e-3).tolist(),
-    )
-    scoring = Scoring(parameters)
-    scores = [
-        alert_scores(relative(scoring.joined(each, np.zeros(len(each))).score), p.context)[p.normal]
-        for each, (p, _) in zip(raw, shares, strict=True)
-    ]
-    threshold = float(np.quantile(np.concatenate(scores), THRESHOLD_QUANTILE))
-    head = fit_head(
-        [p for p, _ in shares], [seen(p.context, out[3]) for (p, _), out in zip(shares, given, strict=True)]
-    )
-    return msgspec.structs.replace(parameters, threshold=threshold, head=head)
 
 
 def _train(

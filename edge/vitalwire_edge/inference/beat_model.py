@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from vitalwire_edge.inference.artifact import PARAMETERS, Artifact
 from vitalwire_edge.inference.features import CONTEXT, RHYTHM_FEATURES, SHAPE_FEATURES, BeatInput
-from vitalwire_edge.inference.naming import CLASSES, Head, HeadError, seen
+from vitalwire_edge.inference.head import CLASSES, HeadError, shares
+from vitalwire_edge.inference.level import OwnLevel
 from vitalwire_edge.inference.runtime import load
-from vitalwire_edge.inference.score import ScoreParameters, Scoring
+from vitalwire_edge.inference.score import Memory, ScoreParameters, Scoring
 from vitalwire_edge.inference.selftest import Runner
-from vitalwire_edge.inference.sequence import History, SequenceWeightsError
+from vitalwire_edge.inference.sequence import SequenceWeightsError
 from vitalwire_edge.signal.beats import WINDOW
 
 CLIP: Final = 6.0
@@ -39,17 +40,23 @@ class BeatScore(msgspec.Struct, frozen=True):
 
     Attributes:
         sample: the beat's R peak.
-        score: higher is stranger, in robust units of normal beats; joined from sequence and shape.
+        score: higher is stranger, relative to the patient: sequence and shape in robust units of normal beats, and what
+            labels taught; `unlabelled` is the same without that. `alert` is what counts for an alert.
         shape, timing: the autoencoder's surprise, in the same units; amplitude: deviation of the QRS amplitude from
             the patient's own, in standard deviations.
+        likeness: class of ANSI/AAMI EC57 that the beat looks most like, and how probable; None where the model has no
+            head.
 
     """
 
     sample: int
     score: float
+    unlabelled: float
+    alert: float
     shape: float
     timing: float
     amplitude: float
+    likeness: tuple[str, float] | None = None
 
 
 class BeatScorer:
@@ -61,12 +68,16 @@ class BeatScorer:
     def __init__(self, runner: Runner, parameters: ScoreParameters) -> None:
         self._runner = runner
         self._scoring = Scoring(parameters)
-        self._head = None if parameters.head is None else Head(parameters.head)
 
     @property
     def threshold(self) -> float:
         """Where a calibration starts: so few normal training beats exceed it that they alone just spend a budget."""
         return self._scoring.threshold
+
+    @property
+    def decision(self) -> float | None:
+        """The score above which a beat is called abnormal; None where there were no labels to choose it by."""
+        return self._scoring.decision
 
     @classmethod
     def of(cls, artifact: Artifact) -> "BeatScorer":
@@ -83,16 +94,19 @@ class BeatScorer:
         scorer.score(_NOTHING, scorer.begin())
         return scorer
 
-    def begin(self) -> History:
+    def begin(self) -> Memory:
         """What to hand to `score` for a patient of whom nothing is known yet."""
-        return self._scoring.sequence.begin()
+        return self._scoring.begin()
 
-    def resumed(self, packed: bytes) -> History:
-        """A history that was kept; a new one where it is not of this model."""
-        return self._scoring.sequence.resumed(packed)
+    def resumed(self, history: bytes, unlabelled: Sequence[float], weighed: Sequence[float]) -> Memory:
+        """A memory that was kept: packed history and the values of both levels; a history of other size begins anew."""
+        memory = Memory(self._scoring.sequence.resumed(history), OwnLevel(), OwnLevel())
+        memory.unlabelled.restore(unlabelled)
+        memory.weighed.restore(weighed)
+        return memory
 
-    def score(self, beat: BeatInput | None, history: History, *, analysable: bool = True) -> BeatScore | None:
-        """Score the next beat of a patient, whose history goes on with it; or abstain, and leave it as it is."""
+    def score(self, beat: BeatInput | None, memory: Memory, *, analysable: bool = True) -> BeatScore | None:
+        """Score the next beat of a patient, whose memory goes on with it; or abstain, and leave it as it is."""
         if beat is None or not analysable:
             return None
         if not (_whole(beat.beat) and _whole(beat.context)):
@@ -100,24 +114,18 @@ class BeatScorer:
         context = beat.context[None]
         outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
         said = (outputs[0], outputs[1], outputs[2], outputs[3])
-        views = self._scoring.views(beat.beat[None], context, said, history)
+        views = self._scoring.views(beat.beat[None], context, said, memory.history)
+        judged = self._scoring.judged(views, context, memory)
         return BeatScore(
             sample=beat.sample,
-            score=float(views.score[0]),
+            score=float(judged.score[0]),
+            unlabelled=float(judged.unlabelled[0]),
+            alert=float(judged.alert[0]),
             shape=float(views.shape[0]),
             timing=float(views.timing[0]),
             amplitude=float(views.amplitude[0]),
+            likeness=None if judged.logits is None else _likeness(judged.logits),
         )
-
-    def likeness(self, beat: BeatInput) -> tuple[str, float] | None:
-        """Class of ANSI/AAMI EC57 that the beat looks most like, and how probable; None where the model has no head."""
-        if self._head is None:
-            return None
-        context = beat.context[None]
-        outputs = self._runner(network_inputs(self._scoring, beat.beat[None], beat.reference[None], context))
-        shares = self._head.probabilities(seen(context, outputs[3]))[0]
-        most = int(np.argmax(shares))
-        return CLASSES[most], float(shares[most])
 
     def expected_uv(self, beat: BeatInput) -> NDArray[np.float32]:
         """The beat (WINDOW,) in microvolts that the model expects of this patient, to draw over the observed one.
@@ -132,6 +140,12 @@ class BeatScorer:
         )
         expected: NDArray[np.float32] = (outputs[0][0] * np.float32(beat.scale_uv)).astype(np.float32)
         return expected
+
+
+def _likeness(logits: NDArray[np.float64]) -> tuple[str, float]:
+    each = shares(logits)[0]
+    most = int(np.argmax(each))
+    return CLASSES[most], float(each[most])
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -32,13 +32,8 @@ _CORRELATION: Final = CONTEXT.index("corr_qrs")
 _LIKE: Final = np.arctanh(LIKE_CORRELATION)
 
 
-def alert_score(score: float, context: NDArray[np.float32]) -> float:
-    """What a beat's score counts for an alert, given its context features (18,)."""
-    return score - LIKE_MARGIN if context[_CORRELATION] >= _LIKE else score
-
-
 def alert_scores(scores: NDArray[np.float64], context: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`alert_score` of n beats with context features (n, 18)."""
+    """What scores (n,) of beats with context features (n, 18) count for an alert."""
     return scores - np.where(context[:, _CORRELATION] >= _LIKE, LIKE_MARGIN, 0.0)
 
 

@@ -33,6 +33,10 @@ class OwnLevel:
         self._last.add(score)
         return score - SHARE * level
 
+    def relatives(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`relative` of scores (n,) in order of time; what is not finite is left out and has NaN."""
+        return np.array([self.relative(float(score)) if np.isfinite(score) else np.nan for score in scores])
+
     @property
     def values(self) -> list[float]:
         """The scores that the level rests on, oldest first."""
@@ -43,9 +47,3 @@ class OwnLevel:
         self._last.clear()
         for value in values:
             self._last.add(value)
-
-
-def relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What one `OwnLevel` gives for a patient's scores (n,) in order of time; NaN, an abstention, is left as it is."""
-    level = OwnLevel()
-    return np.array([level.relative(float(score)) if np.isfinite(score) else np.nan for score in scores])

@@ -1,19 +1,21 @@
 """From the models' outputs and the context features to one score, in plain arithmetic.
 
-The score joins two views of a beat, both of models that learned from normal beats only, each in robust units of the
-normal training beats with its tail tamed by a logarithm: how much the beat surprises the sequence model that followed
-this patient's beats so far (`sequence`), twice, and how unlikely its shape is to the autoencoder that knows the
-patient's reference beat, once. The sequence model sees rhythm from one side: a beat that comes early is strange, one
-that comes late after an early one is not, and the time to the next beat counts only where it is long (a compensatory
-pause).
+What is said of a beat without any label joins two views of it, both of models that learned from normal beats only,
+each in robust units of the normal training beats with its tail tamed by a logarithm: how much the beat surprises the
+sequence model that followed this patient's beats so far (`sequence`), twice, and how unlikely its shape is to the
+autoencoder that knows the patient's reference beat, once. The sequence model sees rhythm from one side: a beat that
+comes early is strange, one that comes late after an early one is not, and the time to the next beat counts only where
+it is long (a compensatory pause). Half of the patient's own level is taken off (`level`).
 
-Whoever compares a score takes half of the patient's own level off first (`level`).
+The score adds what labels taught: the head's odds against a normal beat (`head`), before the patient's own level of
+that sum is taken off. A model without a head scores without labels.
 
 How the views are joined, and that rhythm is seen from one side, was picked among about forty forms after seeing
 labelled, cross-validated figures on the development patients (DS1), when a Gaussian mixture stood where the sequence
 model stands now. So figures on those patients flatter it; only other patients can tell.
 """
 
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
@@ -22,11 +24,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference import features
+from vitalwire_edge.inference.calibration import alert_scores
 from vitalwire_edge.inference.features import RHYTHM_FEATURES, SHAPE_FEATURES
-from vitalwire_edge.inference.naming import HeadParameters
+from vitalwire_edge.inference.head import ABNORMAL, VENTRICULAR, Head, HeadParameters, odds, seen, tamed
+from vitalwire_edge.inference.level import OwnLevel
 from vitalwire_edge.inference.sequence import CLIP, History, Sequence, SequenceWeights
 
-FORM: Final = 3
+FORM: Final = 4
+HEAD_FORM: Final = 4
+"""Of the oldest score whose head weighs beats. One of form 3 saw other things and is left out, labels with it."""
 
 _MIN_LOG_VARIANCE: Final = -6.0
 _MAX_LOG_VARIANCE: Final = 3.0
@@ -55,11 +61,12 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     `centre` and `width` (18) normalise the context, `one_sided_centre` and `one_sided_width` (18) the same seen from
     one side. `view_centre` and `view_width` (3) are median and robust width of sequence, shape and timing over normal
-    training beats. `threshold` is for a fixed decision. `form` is that of the score. `head` names beats; None where
-    training had no labels.
+    training beats. `threshold` is where alerts begin, `decision` where a beat is called abnormal (None where there were
+    no labels to choose it by). `form` is that of the score. `head` weighs and names beats; None where training had no
+    labels.
     """
 
-    form: Literal[3] = FORM
+    form: Literal[3, 4] = FORM
     preprocessing: int
     centre: list[float]
     width: list[float]
@@ -69,6 +76,7 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     view_centre: list[float]
     view_width: list[float]
     threshold: float
+    decision: float | None = None
     head: HeadParameters | None = None
 
     def quantised(self) -> "ScoreParameters":
@@ -77,13 +85,35 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Views(msgspec.Struct, frozen=True):
-    """Scores (n,) of beats: the whole and its parts, in robust units of normal beats."""
+    """Scores (n,) of beats without labels: the whole and its parts, in robust units of normal beats."""
 
-    score: NDArray[np.float64]
+    joined: NDArray[np.float64]
     sequence: NDArray[np.float64]
     shape: NDArray[np.float64]
     timing: NDArray[np.float64]
     amplitude: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a model remembers of one patient: the sequence model's history, own levels without labels and with them."""
+
+    history: History
+    unlabelled: OwnLevel = field(default_factory=OwnLevel)
+    weighed: OwnLevel = field(default_factory=OwnLevel)
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What is said of n beats, relative to their patient: (n,) each, and the head's logits (n, 4) or None.
+
+    `unlabelled` knows no label; `score` is the same weighed with the head's odds against a normal beat; `alert` is what
+    counts for an alert, where strange and ventricular beats come first (`calibration`).
+    """
+
+    unlabelled: NDArray[np.float64]
+    score: NDArray[np.float64]
+    alert: NDArray[np.float64]
+    logits: NDArray[np.float64] | None
 
 
 class Scoring:
@@ -99,6 +129,9 @@ class Scoring:
                 "update the gateway or export the model anew"
             )
         self.threshold = parameters.threshold
+        self.decision = parameters.decision
+        usable = parameters.head is not None and parameters.form >= HEAD_FORM
+        self._head = Head(parameters.head) if usable and parameters.head is not None else None
         self.sequence = Sequence(parameters.sequence)
         self._centre = np.asarray(parameters.centre)
         self._width = np.asarray(parameters.width)
@@ -106,6 +139,10 @@ class Scoring:
         self._one_sided_width = np.asarray(parameters.one_sided_width)
         self._view_centre = np.asarray(parameters.view_centre)
         self._view_width = np.asarray(parameters.view_width)
+
+    def begin(self) -> Memory:
+        """Nothing known of a patient."""
+        return Memory(self.sequence.begin())
 
     def normalised(self, context: NDArray[np.float32]) -> NDArray[np.float32]:
         """Context features (n, 18) in units of normal training beats, as the autoencoder takes them."""
@@ -133,6 +170,15 @@ class Scoring:
         known = self.normalised(context)
         raw = self._nats(beat, context, known, outputs, history)
         return self.joined(raw, np.abs(known[:, _AMPLITUDE]).astype(np.float64))
+
+    def judged(self, views: Views, context: NDArray[np.float32], memory: Memory) -> Judged:
+        """What is said of a patient's next n beats, whose memory goes on with them; NaN where a view is not finite."""
+        unlabelled = memory.unlabelled.relatives(views.joined)
+        if self._head is None:
+            return Judged(unlabelled, unlabelled, alert_scores(unlabelled, context), None)
+        logits = self._head.logits(seen((views.sequence, views.shape, unlabelled), context))
+        score, alert = weighed(views.joined, logits, context, memory.weighed)
+        return Judged(unlabelled, score, alert, logits)
 
     def raw_views(
         self,
@@ -164,6 +210,19 @@ class Scoring:
         """Views from surprise in nats."""
         units, whole = _join(raw, self._view_centre, self._view_width, _WEIGHTS)
         return Views(whole, units[0], units[1], units[2], amplitude)
+
+
+def weighed(
+    joined: NDArray[np.float64], logits: NDArray[np.float64], context: NDArray[np.float32], level: OwnLevel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score (n,) of a patient's next beats and what it counts for an alert (n,), by a head's logits (n, 4) for them.
+
+    The score adds the odds against a normal beat. For an alert the odds of a ventricular beat stand in their place:
+    what a budget of few alerts is for.
+    """
+    abnormal, ventricular = odds(logits, ABNORMAL), odds(logits, VENTRICULAR)
+    score = level.relatives(joined + abnormal)
+    return score, alert_scores(score - abnormal + ventricular, context)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -205,7 +264,7 @@ def _join(
         for j in range(raw.shape[1]):
             unit = (raw[k, j] - centre[j]) / width[j]
             units[j, k] = unit
-            whole[k] += weights[j] * np.sign(unit) * np.log1p(abs(unit))
+            whole[k] += weights[j] * tamed(unit)
     return units, whole
 
 

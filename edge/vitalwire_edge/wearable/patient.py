@@ -31,9 +31,9 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the patient of `device` on lead `code`, at `mono_ns` of `boot`.
 
     `utc_ns` is None where the clock was not synchronised. `windows` are the reference's beats, int16 little-endian in
-    steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` (whose times are monotonic) and
-    `level` (the scores that the patient's own level rests on) belong to, and `history` (what its sequence model
-    remembers of the patient, see `inference.sequence.History`).
+    steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` (whose times are monotonic) belongs
+    to, and what that model remembers of the patient (see `inference.score.Memory`): `history`, and the scores that
+    the patient's own levels rest on, without labels (`level`) and with them (`weighed_level`, empty in older files).
     """
 
     format: int = FORMAT
@@ -46,6 +46,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     calibration: CalibrationState | None = None
     level: tuple[float, ...] = ()
+    weighed_level: tuple[float, ...] = ()
     history: bytes = b""
 
     def reference(self) -> RunningReference:

@@ -12,7 +12,6 @@ from math import isfinite
 from typing import Final, Literal
 from uuid import uuid4
 
-import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
@@ -21,11 +20,11 @@ from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import ScoringConfig
 from vitalwire_edge.inference.beat_model import BeatScore, BeatScorer
-from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration, alert_score
+from vitalwire_edge.inference.calibration import ALERT_S, Alert, AlertCalibration
 from vitalwire_edge.inference.features import BeatInput
+from vitalwire_edge.inference.head import NAMES
 from vitalwire_edge.inference.level import OwnLevel
-from vitalwire_edge.inference.naming import NAMES
-from vitalwire_edge.inference.sequence import History
+from vitalwire_edge.inference.score import Memory
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, RunningReference
 from vitalwire_edge.signal.chain import BeatWindow, SignalSecond
@@ -124,8 +123,7 @@ class BeatScoring:
         self._kept = shared.baselines.load(device)
         self._kept_ns = clock.now().mono_ns
         self._calibration: AlertCalibration | None = None
-        self._level = OwnLevel()
-        self._history: History | None = None
+        self._memory: Memory | None = None
         self._generation = -1
         self._model = ""
         self._failed_generation = -1
@@ -194,12 +192,16 @@ class BeatScoring:
         self._kept_ns = now.mono_ns
         kept = self._kept
         model, calibration = self._model, None if self._calibration is None else self._calibration.state
-        level = tuple(round(score, 4) for score in self._level.values)
-        history = b"" if self._history is None else self._history.packed()
-        if calibration is None and kept is not None:
+        memory, history = self._memory, b""
+        level: tuple[float, ...] = ()
+        weighed: tuple[float, ...] = ()
+        if memory is not None:
+            history = memory.history.packed()
+            level, weighed = _rounded(memory.unlabelled), _rounded(memory.weighed)
+        elif kept is not None:
             # No model has scored since the start: what the last one left is not forgotten for that.
-            model, calibration, level = kept.model, kept.calibration_now(self._clock), kept.level
-            history = kept.history
+            model, calibration = kept.model, kept.calibration_now(self._clock)
+            history, level, weighed = kept.history, kept.level, kept.weighed_level
         self._baselines.keep(
             Baseline(
                 device=self._device,
@@ -211,6 +213,7 @@ class BeatScoring:
                 model=model,
                 calibration=calibration,
                 level=level,
+                weighed_level=weighed,
                 history=history,
             )
         )
@@ -245,8 +248,8 @@ class BeatScoring:
                 if loaded is None:
                     self.counts["beats_missed"] += 1
                     return
-                calibration, history = self._prepared(loaded)
-                score = loaded.model.score(beat, history)
+                calibration, memory = self._prepared(loaded)
+                score = loaded.model.score(beat, memory)
                 if score is not None and not isfinite(score.score):
                     raise NotAScoreError(f"model {loaded.version} gave {score.score}")
         except Exception as error:  # noqa: BLE001 - whatever a model does, the stream goes on; the first is told
@@ -255,25 +258,12 @@ class BeatScoring:
         self.counts["beats_abstained" if score is None else "beats_scored"] += 1
         alert = None
         if score is not None:
-            score = msgspec.structs.replace(score, score=self._level.relative(score.score))
-            alert = calibration.push(mono_ns / 1e9, alert_score(score.score, beat.context))
+            alert = calibration.push(mono_ns / 1e9, score.alert)
         self._scores.append((mono_ns, score))
         if alert is not None and score is not None:
             self._raise(loaded, mono_ns, beat, score, alert)
         if alert is not None or mono_ns - self._kept_ns >= _KEEP_EVERY_NS:
             self.keep()
-
-    def _told(self, loaded: Loaded[BeatScorer], beat: BeatInput, score: BeatScore) -> str:
-        """What the alert says: what stands out, and what the beat looks like where the model dares to say."""
-        text = f"Unusual beat: {_PARTS[driver(score)]}"
-        try:
-            like = loaded.model.likeness(beat)
-        except Exception as error:  # noqa: BLE001 - as in `_score`
-            self._failed(error)
-            return text
-        if like is None or like[0] == "N" or like[1] < _NAMED_FROM:
-            return text
-        return f"{text}; looks most like {NAMES[like[0]]} ({like[1]:.0%})"
 
     def _expected(self, loaded: Loaded[BeatScorer], beat: BeatInput) -> NDArray[np.float32]:
         """The beat to draw over the observed one; the patient's reference where the model fails to say."""
@@ -293,14 +283,14 @@ class BeatScoring:
             self._failed_generation = generation
             log.error("score_failed", device=self._device, exc_info=error)
 
-    def _prepared(self, loaded: Loaded[BeatScorer]) -> tuple[AlertCalibration, History]:
-        """Calibration and history under `loaded`: a swap begins them anew, a restart with the same model does not."""
+    def _prepared(self, loaded: Loaded[BeatScorer]) -> tuple[AlertCalibration, Memory]:
+        """Calibration and memory under `loaded`: a swap begins them anew, a restart with the same model does not."""
         if (
             self._calibration is not None
-            and self._history is not None
+            and self._memory is not None
             and loaded.generation == self._generation
         ):
-            return self._calibration, self._history
+            return self._calibration, self._memory
         self.flush()
         self._by = loaded
         before, same, kept = self._calibration, False, self._kept
@@ -311,14 +301,13 @@ class BeatScoring:
                 same = kept.model == loaded.manifest_sha256
         if before is None:
             before = AlertCalibration(budget_per_hour=self._budget, threshold=loaded.model.threshold)
-        self._level = OwnLevel()
         if same and kept is not None:
-            self._level.restore(kept.level)
-            self._history, self._calibration = loaded.model.resumed(kept.history), before
+            memory = loaded.model.resumed(kept.history, kept.level, kept.weighed_level)
+            self._memory, self._calibration = memory, before
         else:
-            self._history, self._calibration = loaded.model.begin(), before.renewed(loaded.model.threshold)
+            self._memory, self._calibration = loaded.model.begin(), before.renewed(loaded.model.threshold)
         self._model, self._generation = loaded.manifest_sha256, loaded.generation
-        return self._calibration, self._history
+        return self._calibration, self._memory
 
     def _raise(
         self, loaded: Loaded[BeatScorer], mono_ns: int, beat: BeatInput, score: BeatScore, alert: Alert
@@ -336,7 +325,7 @@ class BeatScoring:
             phase="raised",
             onset_ns=min(r_ns, now.utc_ns),
             at_ns=now.utc_ns,
-            text=self._told(loaded, beat, score),
+            text=_told(score),
             rule=RULE,
             value=round(score.score, 2),
             limit=round(alert.threshold, 2),
@@ -364,6 +353,19 @@ class BeatScoring:
         over, self._open = self._open, None
         at_ns = max(self._clock.utc_ns(now_ns), over.at_ns)
         self._on_alert(replace(over, phase="cleared", at_ns=at_ns, text="Over after 30 s"), None)
+
+
+def _rounded(level: OwnLevel) -> tuple[float, ...]:
+    return tuple(round(score, 4) for score in level.values)
+
+
+def _told(score: BeatScore) -> str:
+    """What the alert says: what stands out, and what the beat looks like where the model dares to say."""
+    text = f"Unusual beat: {_PARTS[driver(score)]}"
+    like = score.likeness
+    if like is None or like[0] == "N" or like[1] < _NAMED_FROM:
+        return text
+    return f"{text}; looks most like {NAMES[like[0]]} ({like[1]:.0%})"
 
 
 def driver(score: BeatScore) -> Literal["shape", "timing", "amplitude"]:

@@ -12,14 +12,29 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vitalwire_cloud.store.embedded import EmbeddedStore
 from vitalwire_cloud.store.interface import Item, Quarantined, SeriesKey
 from vitalwire_cloud.store.schema import FORMAT_VERSION
+from vitalwire_edge.inference import features
 from vitalwire_edge.inference.artifact import FORMAT as ARTIFACT_FORMAT
 from vitalwire_edge.inference.artifact import Manifest, Needs
 from vitalwire_edge.inference.artifact import pack as pack_artifact
+from vitalwire_edge.inference.features import RHYTHM_FEATURES
+from vitalwire_edge.inference.head import CLASSES, SEEN, HeadParameters
 from vitalwire_edge.inference.keys import Root
+from vitalwire_edge.inference.score import FORM, VIEWS, Judged, ScoreParameters, Scoring
+from vitalwire_edge.inference.sequence import (
+    COMPONENTS,
+    FEATURES,
+    TOKEN,
+    Layer,
+    SequenceWeights,
+    checked_by,
+    layer,
+)
+from vitalwire_edge.signal.beats import WINDOW
 from vitalwire_edge.spool.file import FORMAT, SpoolFile
 from vitalwire_edge.spool.rows import Entry
 from vitalwire_edge.wire import frames as f
@@ -243,11 +258,58 @@ def artifact(folder: Path) -> None:
     (folder / f"artifact-{ARTIFACT_FORMAT}.trust.json").write_bytes(root.trust.to_json())
 
 
+def score() -> dict[str, object]:
+    """Parameters of a score with a sequence model of two units, what was asked of them, and what they said."""
+    rng = np.random.default_rng(FORM)
+
+    def affine(rows: int, columns: int) -> Layer:
+        return layer(rng.normal(0, 0.2, (rows, columns)).astype("f4"), rng.normal(0, 0.1, rows).astype("f4"))
+
+    def some(count: int) -> list[float]:
+        return [round(float(each), 3) for each in rng.uniform(0.5, 1.5, count)]
+
+    units, outcome = 2, COMPONENTS * (1 + 2 * FEATURES)
+    sequence = SequenceWeights(
+        token=affine(3, TOKEN), from_input=affine(3 * units, 3), from_state=affine(3 * units, units),
+        hidden=affine(2, units), outcome=affine(outcome, 2), check=[], check_nats=[],
+    )  # fmt: skip
+    tokens = rng.normal(0, 1, (2, TOKEN)).astype(np.float32)
+    parameters = ScoreParameters(
+        preprocessing=features.VERSION, centre=some(FEATURES), width=some(FEATURES),
+        one_sided_centre=some(FEATURES), one_sided_width=some(FEATURES),
+        sequence=checked_by(sequence, tokens).quantised(), view_centre=some(VIEWS), view_width=some(VIEWS),
+        threshold=3.25, decision=2.75,
+        head=HeadParameters(centre=some(SEEN), width=some(SEEN), weights=[some(SEEN) for _ in CLASSES], bias=some(4)),
+    )  # fmt: skip
+    beat = np.round(rng.normal(0, 1, (3, WINDOW)), 3).astype(np.float32)
+    context = np.round(rng.normal(0, 1, (3, FEATURES)), 3).astype(np.float32)
+    said = judged_by(parameters, beat, context)
+    return {
+        "parameters": msgspec.to_builtins(parameters),
+        "beat": [[round(float(v), 3) for v in row] for row in beat],
+        "context": [[round(float(v), 3) for v in row] for row in context],
+        "unlabelled": said.unlabelled.tolist(),
+        "scores": said.score.tolist(),
+        "alerts": said.alert.tolist(),
+    }
+
+
+def judged_by(parameters: ScoreParameters, beat: NDArray[np.float32], context: NDArray[np.float32]) -> Judged:
+    """What these parameters say of beats of an autoencoder that expects nothing."""
+    scoring = Scoring(parameters)
+    memory = scoring.begin()
+    blank = np.zeros_like(beat)
+    timing = np.zeros((len(beat), 2 * RHYTHM_FEATURES), np.float32)
+    views = scoring.views(beat, context, (blank, blank, timing, timing), memory.history)
+    return scoring.judged(views, context, memory)
+
+
 def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         (folder / f"store-{FORMAT_VERSION}.sqlite.gz").write_bytes(packed(store(Path(made))))
         (folder / f"spool-{FORMAT}.sqlite.gz").write_bytes(packed(spool(Path(made))))
     artifact(folder)
+    (folder / f"score-{FORM}.json").write_text(json.dumps(score(), separators=(",", ":")) + "\n")
     (folder / "wire-1.json").write_text(json.dumps(wire(), indent=1) + "\n")
     (folder / "wire-1-staff.json").write_text(json.dumps(staff_wire(), indent=1) + "\n")
     (folder / "wire-1-news2.json").write_text(json.dumps(news2_wire(), indent=1) + "\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from make_golden import judged_by
 
 from vitalwire_cloud.config import CloudConfig
 from vitalwire_cloud.ingest.decoding import read
@@ -26,6 +27,7 @@ from vitalwire_edge.inference.artifact import FORMAT as ARTIFACT_FORMAT
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
+from vitalwire_edge.inference.score import FORM, HEAD_FORM, ScoreParameters
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.spool import file as spool
 from vitalwire_edge.spool.reader import SpoolReader
@@ -271,6 +273,31 @@ def test_an_artifact_of_the_first_format_is_opened_and_one_of_the_future_refused
     # The signature is looked at first: nothing of an unproved manifest is believed, its format neither.
     assert refused.value.reason is not Refusal.UNKNOWN_FORMAT
     assert container.read(data)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("score-*.json")), ids=lambda path: path.stem)
+def test_a_score_of_every_form_says_what_it_said(path):
+    kept = json.loads(path.read_text())
+    form = kept["parameters"]["form"]
+    assert path.stem == f"score-{form}"
+    parameters = msgspec.json.decode(msgspec.json.encode(kept["parameters"]), type=ScoreParameters)
+    beat, context = (np.array(kept[name], np.float32) for name in ("beat", "context"))
+    said = judged_by(parameters, beat, context)
+    np.testing.assert_allclose(said.score, kept["scores"], rtol=1e-5)
+    if form < HEAD_FORM:
+        # Its head saw other things: no label weighs, and nothing is named.
+        assert said.logits is None
+        np.testing.assert_array_equal(said.unlabelled, said.score)
+    else:
+        np.testing.assert_allclose(said.unlabelled, kept["unlabelled"], rtol=1e-5)
+        np.testing.assert_allclose(said.alert, kept["alerts"], rtol=1e-5)
+
+
+def test_a_score_of_the_future_is_refused():
+    kept = json.loads((GOLDEN / f"score-{FORM}.json").read_text())
+    kept["parameters"]["form"] = 99
+    with pytest.raises(msgspec.ValidationError, match="99"):
+        msgspec.json.decode(msgspec.json.encode(kept["parameters"]), type=ScoreParameters)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("edge-1", EdgeConfig), ("cloud-1", CloudConfig)])

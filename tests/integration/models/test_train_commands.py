@@ -174,9 +174,9 @@ def test_an_export_is_signed_and_scores_on_a_gateway(trained, patients, tmp_path
     scorer = BeatScorer.of(artifact)
     ectopic = patients[0]
     rows = zip(ectopic.sample, ectopic.beat, ectopic.reference, ectopic.context, strict=True)
-    history = scorer.begin()
+    memory = scorer.begin()
     said = [
-        scorer.score(BeatInput(int(at), beat, own, context, 1.0), history).score
+        scorer.score(BeatInput(int(at), beat, own, context, 1.0), memory).score
         for at, beat, own, context in rows
     ]
     assert np.median(np.array(said)[ectopic.label == "V"]) > np.quantile(np.array(said)[ectopic.normal], 0.95)

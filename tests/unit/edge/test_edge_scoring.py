@@ -12,6 +12,7 @@ from vitalwire_edge.config import ScoringConfig, TelemetryConfig
 from vitalwire_edge.inference.beat_model import BeatScore
 from vitalwire_edge.inference.calibration import window_limit
 from vitalwire_edge.inference.features import FeatureStream
+from vitalwire_edge.inference.score import Memory
 from vitalwire_edge.inference.sequence import History
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, WINDOW
@@ -46,19 +47,22 @@ class Model:
         self.samples = []
 
     def begin(self):
-        return History(np.zeros(1, np.float32))
+        return Memory(History(np.zeros(1, np.float32)))
 
-    def resumed(self, packed):
-        return History(np.frombuffer(packed, "<f4").copy())
+    def resumed(self, history, unlabelled, weighed):
+        memory = Memory(History(np.frombuffer(history, "<f4").copy()))
+        memory.unlabelled.restore(unlabelled)
+        memory.weighed.restore(weighed)
+        return memory
 
-    def score(self, beat, history):
-        history.state[0] += 1
+    def score(self, beat, memory):
+        memory.history.state[0] += 1
         self.samples.append(beat.sample)
         value = self.say(beat)
-        return BeatScore(beat.sample, value, shape=0.5, timing=value, amplitude=0.1)
-
-    def likeness(self, _beat):
-        return self.like
+        parts = {"shape": 0.5, "timing": value, "amplitude": 0.1}
+        memory.unlabelled.relative(value)
+        memory.weighed.relative(2 * value)
+        return BeatScore(beat.sample, value, unlabelled=value, alert=value, likeness=self.like, **parts)
 
     def expected_uv(self, beat):
         return (beat.reference * beat.scale_uv).astype(np.float32)
@@ -311,7 +315,7 @@ def test_a_swap_misses_no_beat_resets_the_threshold_and_keeps_patient_and_budget
     assert new[0].threshold == 1.5
     assert [message.threshold for message in bed.of("score") if message.version == 1][-1] > 2.3
     # Another model has memories of its own.
-    assert bed.wearable._scoring._history.state[0] == len(other.samples)
+    assert bed.wearable._scoring._memory.history.state[0] == len(other.samples)
     # Six an hour allow one in these two minutes, whoever raised it.
     assert len(bed.alerts()) == 1
 
@@ -324,11 +328,14 @@ def test_a_restart_keeps_reference_threshold_and_budget(tmp_path):
     assert first.baselines.counters["baselines_written"] >= 1
     threshold = first.of("score")[-1].threshold
     reference = first.wearable._scoring._reference.current
-    remembered = first.wearable._scoring._history.state[0]
+    remembered = first.wearable._scoring._memory.history.state[0]
     model = Model(lambda _beat: STRANGE)
     second = Bed(tmp_path, model=model)
     second.run(60, shift_s=70)
-    assert second.wearable._scoring._history.state[0] == remembered + len(model.samples)
+    memory = second.wearable._scoring._memory
+    assert memory.history.state[0] == remembered + len(model.samples)
+    assert len(memory.unlabelled.values) == len(memory.weighed.values) == memory.history.state[0]
+    assert memory.weighed.values == pytest.approx([2 * value for value in memory.unlabelled.values])
     kept = second.wearable._scoring._reference.current
     assert kept.count > 80
     np.testing.assert_allclose(kept.beat_uv, reference.beat_uv, atol=20)
@@ -359,7 +366,7 @@ def test_a_start_without_a_model_forgets_no_budget(tmp_path):
     without.run(30, shift_s=70)
     without.end()
     later = Baselines(tmp_path).load("chest-1")
-    names = ("model", "calibration", "level", "history")
+    names = ("model", "calibration", "level", "weighed_level", "history")
     assert [getattr(later, name) for name in names] == [getattr(kept, name) for name in names]
     assert kept.history
     assert later.mono_ns > kept.mono_ns

@@ -10,11 +10,11 @@ from vitalwire_cloud.evaluation.beats import SCORE, Scored, metrics
 from vitalwire_cloud.evaluation.calibration import Alerted, figures
 from vitalwire_cloud.evaluation.detected import Detections, end_to_end
 from vitalwire_cloud.evaluation.evidence import NotEvaluatedError, evaluation
-from vitalwire_cloud.evaluation.int8 import best_threshold
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import meets
 from vitalwire_cloud.models.window_mixture import WindowMixture, chosen_form
 from vitalwire_cloud.train.dataset import Patient
+from vitalwire_cloud.train.joining import best_threshold
 from vitalwire_edge.inference.calibration import Alert
 
 FS = 100.0
@@ -121,9 +121,8 @@ def test_v_beats_that_come_together_can_have_one_alert():
 
 
 def test_the_best_threshold_parts_what_can_be_parted():
-    label = np.array(["N", "N", "V", "V"])
-    scored = Scored("a", "a", FS, np.arange(4), label, {SCORE: np.array([0.0, 1.0, 2.0, 3.0])})
-    assert best_threshold([scored]) == 1.5
+    abnormal = np.array([False, False, True, True])
+    assert best_threshold(abnormal, np.array([0.0, 1.0, 2.0, 3.0])) == 1.5
 
 
 def test_figures_of_which_less_is_better_are_held_below_their_bar():

@@ -11,7 +11,7 @@ from vitalwire_edge.inference.calibration import (
     ALERT_S,
     LIKE_MARGIN,
     AlertCalibration,
-    alert_score,
+    alert_scores,
     window_limit,
 )
 from vitalwire_edge.inference.features import CONTEXT
@@ -53,8 +53,9 @@ def test_a_beat_like_the_patients_own_must_score_higher_to_alert():
     strange, like = np.zeros(len(CONTEXT), np.float32), np.zeros(len(CONTEXT), np.float32)
     strange[CONTEXT.index("corr_qrs")] = np.arctanh(0.5)
     like[CONTEXT.index("corr_qrs")] = np.arctanh(0.95)
-    assert alert_score(5.0, strange) == 5.0
-    assert alert_score(5.0, like) == 5.0 - LIKE_MARGIN
+    of_strange, of_like = alert_scores(np.full(2, 5.0), np.stack((strange, like)))
+    assert of_strange == 5.0
+    assert of_like == 5.0 - LIKE_MARGIN
     calibration = AlertCalibration(budget_per_hour=6, threshold=4.0)
-    assert calibration.push(0.0, alert_score(5.0, like)) is None
-    assert calibration.push(1.0, alert_score(5.0, strange)) is not None
+    assert calibration.push(0.0, float(of_like)) is None
+    assert calibration.push(1.0, float(of_strange)) is not None

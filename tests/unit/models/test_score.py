@@ -3,7 +3,7 @@
 import numpy as np
 
 from vitalwire_edge.inference.features import CONTEXT
-from vitalwire_edge.inference.level import MIN_BEATS, OwnLevel, relative
+from vitalwire_edge.inference.level import MIN_BEATS, OwnLevel
 from vitalwire_edge.inference.score import one_sided, shape_likelihood
 
 
@@ -41,8 +41,8 @@ def test_own_level_is_half_of_the_lower_quartile_and_ignores_ectopy():
     for _ in range(MIN_BEATS):
         assert quiet.relative(4.0) == 4.0
     assert quiet.relative(4.0) == 2.0
-    ectopic = relative(np.tile([1.0, 9.0], 200))
-    np.testing.assert_allclose(ectopic[-2:], [0.5, 8.5])
+    ectopic = OwnLevel().relatives(np.tile([1.0, 9.0, np.nan], 200))
+    np.testing.assert_allclose(ectopic[-3:], [0.5, 8.5, np.nan])
 
 
 def test_own_level_goes_on_after_a_restart():
