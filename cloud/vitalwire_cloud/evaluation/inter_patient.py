@@ -33,6 +33,7 @@ from vitalwire_cloud.evaluation.detected import EndToEnd, detections, end_to_end
 from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import (
+    LABELLED,
     Advance,
     Curve,
     Grid,
@@ -69,7 +70,6 @@ FLOOR_FEATURES: Final = (
 )
 FLOOR_COMPONENTS: Final = 8
 FUSION_RECORD: Final = "208"
-LABELLED: Final = "labelled_"
 WORST: Final = 6
 _SHOWN: Final = ("auc", "ap", "auc_S", "auc_V", "auc_F", "detected_auc", "labelled_auc")
 _AROUND_S: Final = 3.0

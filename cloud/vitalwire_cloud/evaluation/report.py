@@ -17,6 +17,8 @@ from rich.table import Table
 
 Metrics = dict[str, float]
 
+LABELLED: Final = "labelled_"
+"""Before the name of a figure of a score that labels of other patients had a part in: never in the figure itself."""
 AT_MOST: Final = frozenset(
     (
         *("d_auc", "bytes", "p50_us", "p99_us", "decision_ms_max", "worst_budget_ratio"),

@@ -1,4 +1,7 @@
-"""One table from the JSON of several runs: every bar, our figure over the seeds, the best peer of the same runs."""
+"""One table from the JSON of several runs: every bar, our figure over the seeds, the best peer of the same runs.
+
+What labels of other patients add to a figure stands in a column of its own.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from vitalwire_cloud.evaluation.report import AT_MOST, Report, reaches
+from vitalwire_cloud.evaluation.report import AT_MOST, LABELLED, Report, reaches
 
 COMMANDS: Final[dict[str, str]] = {
     "beatgan": "anomaly --protocol beatgan",
@@ -29,6 +32,7 @@ HEADS: Final = (
     "protocol",
     "figure",
     "ours: mean (least to most)",
+    "with labels",
     "best peer",
     "bar",
     "`vitalwire evaluate`",
@@ -74,15 +78,25 @@ def rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
 
 
 def _row(protocol: str, name: str, ours: Sequence[float], runs: Sequence[Report]) -> tuple[str, ...]:
-    mean = sum(ours) / len(ours)
-    told = _shown(mean)
     bar = runs[0].bar.get(name)
+    labelled = [each.metrics[f"{LABELLED}{name}"] for each in runs if f"{LABELLED}{name}" in each.metrics]
+    told, with_labels = (_told(name, values, bar) for values in (ours, labelled))
+    command = COMMANDS.get(protocol, protocol)
+    shown = "" if bar is None else _shown(bar)
+    return (protocol, name, told, with_labels, _best_peer(name, runs), shown, f"`{command}`")
+
+
+def _told(name: str, values: Sequence[float], bar: float | None) -> str:
+    """Mean and spread of a figure over the runs, bold where the mean reaches the bar; empty without a value."""
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    told = _shown(mean)
     if bar is not None and reaches(name, mean, bar):
         told = f"**{told}**"
-    if len(ours) > 1:
-        told += f" ({_shown(min(ours))} to {_shown(max(ours))})"
-    command = COMMANDS.get(protocol, protocol)
-    return (protocol, name, told, _best_peer(name, runs), "" if bar is None else _shown(bar), f"`{command}`")
+    if len(values) > 1:
+        told += f" ({_shown(min(values))} to {_shown(max(values))})"
+    return told
 
 
 def _best_peer(name: str, runs: Sequence[Report]) -> str:

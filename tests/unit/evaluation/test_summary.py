@@ -33,13 +33,19 @@ def test_a_table_has_mean_spread_bar_and_the_best_peer(tmp_path):
     said = table(tmp_path, report(1, auc=0.99), report(2, auc=0.97), report(3, auc=0.98, faults=3.0))
     assert said.exit_code == 0, said.output
     auc, errors = said.output.splitlines()[2:]
-    assert "| auc | **0.98** (0.97 to 0.99) | 0.92 (a) | 0.98 | `anomaly` |" in auc
+    assert "| auc | **0.98** (0.97 to 0.99) |  | 0.92 (a) | 0.98 | `anomaly` |" in auc
     # Of errors, less is better.
-    assert "| news2_errors | 1 (0 to 3) | 2 (b) | 0 |" in errors
+    assert "| news2_errors | 1 (0 to 3) |  | 2 (b) | 0 |" in errors
 
 
 def test_one_run_has_no_spread(tmp_path):
-    assert "| **0.98** | 0.91 (" in table(tmp_path, report(1)).output
+    assert "| **0.98** |  | 0.91 (" in table(tmp_path, report(1)).output
+
+
+def test_what_labels_add_stands_in_a_column_of_its_own(tmp_path):
+    metrics = {"auc": 0.97, "labelled_auc": 0.99}
+    said = table(tmp_path, report(1, metrics=metrics)).output
+    assert "| auc | 0.97 | **0.99** | 0.91 (" in said
 
 
 @pytest.mark.parametrize(
