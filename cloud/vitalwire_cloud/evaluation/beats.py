@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vitalwire_cloud.evaluation.report import Metrics
-from vitalwire_cloud.train.dataset import Patient
+from vitalwire_cloud.train.dataset import Patient, first_leads
 from vitalwire_cloud.train.fit_beat import BeatModel, fit
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
@@ -25,6 +25,7 @@ FOLDS: Final = 5
 SCORE: Final = "score"
 UNLABELLED: Final = "unlabelled"
 ALERT: Final = "alert"
+BOTTOM: Final = -1e6
 MIN_ABNORMAL: Final = 10
 CLASSES: Final = "NSVF"
 
@@ -51,6 +52,11 @@ class Scored:
         """Which beats are of class S, V or F."""
         chosen: NDArray[np.bool_] = self.label != "N"
         return chosen
+
+    def ranked(self, column: str) -> NDArray[np.float64]:
+        """Scores of a column with abstentions below all others: a beat that is not scored raises nothing."""
+        score = self.scores[column]
+        return np.where(np.isfinite(score), score, BOTTOM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +141,20 @@ def folds(patients: Sequence[Patient], seed: int) -> list[set[str]]:
     return [set(part.tolist()) for part in np.array_split(people, min(FOLDS, len(people)))]
 
 
+def parted(patients: Sequence[Patient], held: set[str]) -> tuple[list[Patient], list[Patient]]:
+    """Who is learned from, in every lead there is, and the first leads of who is held out."""
+    return (
+        [p for p in patients if p.patient not in held],
+        [p for p in first_leads(patients) if p.patient in held],
+    )
+
+
 _fitted: OrderedDict[tuple[object, ...], BeatModel] = OrderedDict()
 
 
 def fitted_model(train: Sequence[Patient], *, seed: int, epochs: int) -> BeatModel:
     """The model of these patients, kept: several protocols want the same folds. Raises `TrainingDataError`."""
-    key = (seed, epochs, *((p.record, p.digest, p.sample.size) for p in train))
+    key = (seed, epochs, *((p.record, p.lead, p.digest, p.sample.size) for p in train))
     if key not in _fitted:
         _fitted[key] = fit(train, seed=seed, epochs=epochs)
         if len(_fitted) > 2 * FOLDS:
@@ -151,16 +165,15 @@ def fitted_model(train: Sequence[Patient], *, seed: int, epochs: int) -> BeatMod
 def judges(patients: Sequence[Patient], *, seed: int, epochs: int) -> Iterator[Judge]:
     """Train on four fifths of the people, to judge on the others, five times. Raises `TrainingDataError`."""
     for held in folds(patients, seed):
-        train = [p for p in patients if p.patient not in held]
+        train, test = parted(patients, held)
         model = fitted_model(train, seed=seed, epochs=epochs)
-        test = [p for p in patients if p.patient in held]
         yield Judge(float_scorer(model), test, train, model.parameters.threshold)
 
 
 def metrics(scored: Sequence[Scored], column: str = SCORE) -> Metrics:
     """P2's figures of one column; a class that is absent is left out."""
     label = np.concatenate([each.label for each in scored])
-    score = np.concatenate([each.scores[column] for each in scored])
+    score = np.concatenate([each.ranked(column) for each in scored])
     if not (label == "N").any() or not (label != "N").any():
         return {}
     found: Metrics = {
@@ -185,7 +198,7 @@ def record_auc(scored: Scored, column: str = SCORE) -> float | None:
     """Area under the ROC curve of one record; None where it has beats of one class only."""
     if not 0 < int(scored.abnormal.sum()) < scored.label.size:
         return None
-    return float(roc_auc_score(scored.abnormal, scored.scores[column]))
+    return float(roc_auc_score(scored.abnormal, scored.ranked(column)))
 
 
 def without(scored: Sequence[Scored], record: str, column: str = SCORE) -> Metrics:

@@ -7,7 +7,6 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vitalwire_cloud.evaluation.beats import (
@@ -87,7 +86,7 @@ def evaluation(
             f"{label.size} beats of {len(scored)} records after their first five minutes are not of both kinds: "
             "hold out patients with normal and abnormal beats"
         )
-    score = np.concatenate([_ranked(each) for each in scored])
+    score = np.concatenate([each.ranked(SCORE) for each in scored])
     return Evaluation(
         arithmetic=arithmetic,
         patients=tuple(_results(held_out, scored)),
@@ -98,21 +97,13 @@ def evaluation(
     )
 
 
-def _ranked(scored: Scored) -> NDArray[np.float64]:
-    """Scores with abstentions at the bottom: a beat that is not scored raises nothing."""
-    score = scored.scores[SCORE]
-    known = score[np.isfinite(score)]
-    ranked: NDArray[np.float64] = np.where(np.isfinite(score), score, known.min(initial=0.0) - 1.0)
-    return ranked
-
-
 def _results(held_out: Sequence[Patient], scored: Sequence[Scored]) -> list[PatientResult]:
     """One result a person, whose records count together."""
     found: list[PatientResult] = []
     for person in sorted({each.patient for each in scored}):
         mine = [each for each in scored if each.patient == person]
         abnormal = np.concatenate([each.abnormal for each in mine])
-        score = np.concatenate([_ranked(each) for each in mine])
+        score = np.concatenate([each.ranked(SCORE) for each in mine])
         unscored = sum(int((p.unscored != "Q").sum()) for p in held_out if p.patient == person)
         silent = sum(int((~np.isfinite(each.scores[SCORE])).sum()) for each in mine)
         every = unscored + sum(int((p.label != "Q").sum()) for p in held_out if p.patient == person)

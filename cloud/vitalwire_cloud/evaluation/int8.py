@@ -23,13 +23,14 @@ from vitalwire_cloud.evaluation.beats import (
     gateway_scorer,
     judged,
     metrics,
+    parted,
     score_patient,
 )
 from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.report import Advance, Metrics, Outcome, Report, meets, silent
 from vitalwire_cloud.train import export
 from vitalwire_cloud.train.commands import representative
-from vitalwire_cloud.train.dataset import Patient, load_folder
+from vitalwire_cloud.train.dataset import Patient, first_leads, load_folder
 from vitalwire_cloud.train.export import Beats
 from vitalwire_cloud.train.fit_beat import BeatModel
 from vitalwire_edge.inference.beat_model import BeatScorer
@@ -90,15 +91,14 @@ def int8(
     labels, where alerts begin. `bytes` are of the network's file and the sequence model's weights. Times are of the
     network; `whole_` ones of the gateway's score of a beat.
     """
-    patients = load_folder(data, cache=cache, names=names)
+    patients = load_folder(data, cache=cache, names=names, second_leads=model is None)
     if model is not None:
         return _artifact(model, data, patients, seed=seed, advance=steps(len(patients)))
     held_out = folds(patients, seed)
     advance = steps(2 * len(held_out))
     rows = {name: _Variant() for name in (*export.FILES, "torch")}
     for held in held_out:
-        train = [p for p in patients if p.patient not in held]
-        test = [p for p in patients if p.patient in held]
+        train, test = parted(patients, held)
         fitted = fitted_model(train, seed=seed, epochs=epochs)
         advance(f"trained without {' '.join(sorted(held))}")
         _fold(fitted, train, test, rows, seed)
@@ -115,7 +115,7 @@ def int8(
             protocol="int8",
             model="cross-validated by patient; the dynamic-range int8 file ships",
             data=str(data),
-            records=[p.record for p in patients],
+            records=[p.record for p in first_leads(patients)],
             seed=seed,
             metrics=ours,
             peers=found | ANCHORS,

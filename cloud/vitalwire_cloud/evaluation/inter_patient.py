@@ -45,7 +45,7 @@ from vitalwire_cloud.evaluation.report import (
     meets,
     silent,
 )
-from vitalwire_cloud.train.dataset import Patient, load_folder
+from vitalwire_cloud.train.dataset import Patient, first_leads, load_folder
 from vitalwire_edge.inference.features import CONTEXT
 
 BAR: Final = {"auc": 0.98, "ap": 0.88, "auc_S": 0.96, "auc_V": 0.997, "auc_record_median": 0.99}
@@ -113,7 +113,7 @@ def inter_patient(
     """Run protocol P2. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = records.paths(data, paced=False, names=names)
     advance = steps(len(paths))
-    patients = load_folder(data, cache=cache, names=[path.name for path in paths])
+    patients = load_folder(data, cache=cache, names=[path.name for path in paths], second_leads=model is None)
     folder = {path.name: path for path in paths}
     gathered = _Gathered([], [], [], [])
     by = _judged(model, patients) if model is not None else judges(patients, seed=seed, epochs=epochs)
@@ -128,7 +128,7 @@ def inter_patient(
                 gathered.floor.append(score_patient(patient, floor))
                 gathered.floor_detected.append(end_to_end(found, record, floor))
             advance(patient.record)
-    return _outcome(gathered, data, patients, seed=seed, model=model, folder=folder)
+    return _outcome(gathered, data, first_leads(patients), seed=seed, model=model, folder=folder)
 
 
 def _judged(model: JudgedModel, patients: Sequence[Patient]) -> list[Judge]:
@@ -212,7 +212,7 @@ def _curve(name: str, scored: Sequence[Scored], column: str = SCORE) -> Curve:
     return Curve(
         name,
         np.concatenate([each.abnormal for each in scored]),
-        np.concatenate([each.scores[column] for each in scored]),
+        np.concatenate([each.ranked(column) for each in scored]),
     )
 
 
@@ -237,12 +237,12 @@ def _per_record(gathered: _Gathered) -> Grid:
 
 def _worst(scored: Sequence[Scored], folder: dict[str, Path]) -> tuple[Strip, ...]:
     """Abnormal beats that rank lowest and normal ones that rank highest, one a record at most."""
-    every = np.concatenate([each.scores[UNLABELLED] for each in scored])
+    every = np.concatenate([each.ranked(UNLABELLED) for each in scored])
     order = np.sort(every)
     missed: list[tuple[float, Scored, int]] = []
     false: list[tuple[float, Scored, int]] = []
     for each in scored:
-        score = each.scores[UNLABELLED]
+        score = each.ranked(UNLABELLED)
         for kept, which, sign in ((missed, each.abnormal, 1.0), (false, ~each.abnormal, -1.0)):
             at = np.flatnonzero(which)
             if at.size:

@@ -17,9 +17,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score
 
 from vitalwire_cloud.evaluation import records
-from vitalwire_cloud.evaluation.beats import counted, fitted_model, folds, judged
+from vitalwire_cloud.evaluation.beats import counted, fitted_model, folds, judged, parted
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, silent
-from vitalwire_cloud.train.dataset import Patient, TrainingDataError, load_folder
+from vitalwire_cloud.train.dataset import Patient, TrainingDataError, first_leads, load_folder
 from vitalwire_cloud.train.fit_beat import BeatModel
 from vitalwire_cloud.train.fit_head import fit_head
 from vitalwire_edge.inference.features import CONTEXT, RHYTHM_FEATURES
@@ -45,19 +45,19 @@ def naming(
 ) -> Outcome:
     """Name the beats of patients held out, five folds. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = records.paths(data, paced=False, names=names)
-    patients = load_folder(data, cache=cache, names=[path.name for path in paths])
+    patients = load_folder(data, cache=cache, names=[path.name for path in paths], second_leads=True)
     held_out = folds(patients, seed)
     advance = steps(len(held_out))
     said: list[tuple[Patient, NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]] = []
     for held in held_out:
-        train = [p for p in patients if p.patient not in held]
+        train, test = parted(patients, held)
         model = fitted_model(train, seed=seed, epochs=epochs)
         if model.parameters.head is None:
             raise TrainingDataError(
                 "too few labelled S or V beats to learn names from: give a folder with more records"
             )
         peer, latents = _discriminant(train), _with_latents(model, train)
-        for patient in (p for p in patients if p.patient in held):
+        for patient in test:
             own = _named(model.parameters.head, _looked_at(model, patient))
             said.append((patient, own, peer(patient), latents(patient)))
         advance(f"named {' '.join(sorted(held))}")
@@ -70,7 +70,7 @@ def naming(
         protocol="naming",
         model="cross-validated by patient; learned from labels",
         data=str(data),
-        records=[p.record for p in patients],
+        records=[p.record for p in first_leads(patients)],
         seed=seed,
         metrics=found,
         peers={"linear discriminant": figures(theirs), "with latents too": figures(more), **ANCHORS},

@@ -85,7 +85,9 @@ def beat(
         out.mkdir(parents=True, exist_ok=True)
         stored = [] if store is None else read_store(store, hours=hours)
         names = [r for r in records.split(",") if r]
-        annotated = [] if data is None else load_folder(data, cache=out / "cache", names=names)
+        annotated = (
+            [] if data is None else load_folder(data, cache=out / "cache", names=names, second_leads=True)
+        )
         patients = stored + annotated
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task("training", total=epochs)
@@ -114,7 +116,7 @@ def beat(
     if data is not None:
         beats = sum(int(p.normal.sum()) for p in annotated)
         sources.append(
-            f"{beats} normal beats of {len(annotated)} annotated records of the folder {data.name}"
+            f"{beats} normal beats in {len(annotated)} leads of annotated records of the folder {data.name}"
         )
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(
@@ -129,7 +131,7 @@ def beat(
     )
     (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     typer.echo(
-        f"{record.epochs} epochs on {record.normal_beats} normal beats of {len(patients)} patients, loss "
+        f"{record.epochs} epochs on {record.normal_beats} normal beats in {len(patients)} leads, loss "
         f"{record.final_loss:.3f}, {record.parameters} parameters, in {record.seconds} s: {out}"
     )
     typer.echo("; ".join(sources))

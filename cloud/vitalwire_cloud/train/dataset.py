@@ -17,12 +17,13 @@ import wfdb
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference import features
-from vitalwire_edge.signal.beats import AFTER, BEFORE, RunningReference, beat_window
+from vitalwire_edge.inference.features import CONTEXT
+from vitalwire_edge.signal.beats import AFTER, BEFORE, WINDOW, RunningReference, beat_window
 from vitalwire_edge.signal.chain import BeatWindow
 from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
 from vitalwire_edge.signal.resample import ResamplerBank
 
-CACHE_VERSION: Final = 1
+CACHE_VERSION: Final = 2
 PACED: Final = frozenset({"102", "104", "107", "217"})
 
 DS1: Final = (
@@ -37,7 +38,9 @@ _CLASSES: Final = {
     for symbol in symbols
 }
 _SAME_PATIENT: Final = {"202": "201"}
-_SECOND_CHANNEL: Final = frozenset({"114"})
+_SWAPPED: Final = frozenset({"114"})
+"""Records whose second channel is the lead that others have first."""
+_TO_UV: Final = {"mV": 1000.0, "V": 1e6, "uV": 1.0, "µV": 1.0}
 
 _log = structlog.get_logger()
 
@@ -52,11 +55,12 @@ class TrainingDataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """The beats of one record that can be scored, in order of time.
+    """The beats of one lead of a record that can be scored, in order of time.
 
     Attributes:
         record: name; patient: whose it is.
         digest: SHA-256 of the signal file.
+        lead: 0 the record's first lead, which protocols judge on; others serve training only.
         fs_hz: rate of `sample`.
         sample: (n,) R peaks.
         beat, reference: (n, WINDOW) in the patient's scale.
@@ -76,6 +80,7 @@ class Patient:
     context: NDArray[np.float32]
     label: NDArray[np.str_]
     unscored: NDArray[np.str_]
+    lead: int = 0
 
     @property
     def normal(self) -> NDArray[np.bool_]:
@@ -114,12 +119,16 @@ def windows_at(
     return found
 
 
-def load_record(path: Path) -> Patient:
-    """Read a WFDB record (path without suffix) with its `atr` annotations."""
-    record = wfdb.rdrecord(str(path))
+def load_record(path: Path, lead: int = 0) -> Patient:
+    """Read a lead of a WFDB record (path without suffix) with the record's `atr` annotations.
+
+    Raises `NoRecordError` where its unit is none of voltage.
+    """
+    record = wfdb.rdrecord(str(path), channels=[1 - lead if path.name in _SWAPPED else lead])
     annotation = wfdb.rdann(str(path), "atr")
-    channel = 1 if path.name in _SECOND_CHANNEL else 0
-    ecg_uv = (record.p_signal[:, channel] * 1000.0).astype(np.float32)
+    if record.units[0] not in _TO_UV:
+        raise NoRecordError(f"{path}: a lead in {record.units[0]!r}, known are {', '.join(_TO_UV)}")
+    ecg_uv = (record.p_signal[:, 0] * _TO_UV[record.units[0]]).astype(np.float32)
     fs_hz = float(record.fs)
     label_of = {
         int(at): _CLASSES[symbol]
@@ -135,41 +144,57 @@ def load_record(path: Path) -> Patient:
         digest=hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest(),
         fs_hz=fs_hz,
         sample=np.array([each.sample for each in found], dtype=np.int64),
-        beat=np.stack([each.beat for each in found]),
-        reference=np.stack([each.reference for each in found]),
-        context=np.stack([each.context for each in found]),
-        label=np.array([label_of[each.sample] for each in found]),
+        beat=np.array([each.beat for each in found], dtype=np.float32).reshape(-1, WINDOW),
+        reference=np.array([each.reference for each in found], dtype=np.float32).reshape(-1, WINDOW),
+        context=np.array([each.context for each in found], dtype=np.float32).reshape(-1, len(CONTEXT)),
+        label=np.array([label_of[each.sample] for each in found], dtype="<U1"),
         unscored=np.array([label_of[at] for at in peaks if at not in scored], dtype="<U1"),
+        lead=lead,
     )
 
 
-def load_folder(folder: Path, *, cache: Path | None = None, names: Iterable[str] = ()) -> list[Patient]:
+def first_leads(patients: Iterable[Patient]) -> list[Patient]:
+    """Those that protocols judge on."""
+    return [patient for patient in patients if patient.lead == 0]
+
+
+def load_folder(
+    folder: Path, *, cache: Path | None = None, names: Iterable[str] = (), second_leads: bool = False
+) -> list[Patient]:
     """Every non-paced annotated record of a folder (or those named), from the cache where it is current.
 
-    Raises `NoRecordError` where there is none.
+    Its first lead; with `second_leads` the second one follows it, as a `Patient` of the same person: to a model that
+    shall run on any wearable's lead, another view of the heart is worth another patient. Raises `NoRecordError` where
+    there is no record.
     """
     wanted = set(names)
     found = sorted(path.with_suffix("") for path in folder.glob("*.atr"))
     paths = [p for p in found if p.name not in PACED and (not wanted or p.name in wanted)]
     if not paths:
         raise NoRecordError(f"no annotated record in {folder}: give a WFDB folder such as mitdb/")
-    return [_cached(path, cache) for path in paths]
+    leads = [(0, 1) if second_leads and _has_second(path) else (0,) for path in paths]
+    return [_cached(path, lead, cache) for path, each in zip(paths, leads, strict=True) for lead in each]
 
 
-def _cached(path: Path, cache: Path | None) -> Patient:
+def _has_second(path: Path) -> bool:
+    units = list(wfdb.rdheader(str(path)).units or [])
+    return len(units) > 1 and units[1] in _TO_UV
+
+
+def _cached(path: Path, lead: int, cache: Path | None) -> Patient:
     if cache is None:
-        return load_record(path)
-    kept = cache / f"{path.name}.{CACHE_VERSION}.{features.VERSION}.npz"
+        return load_record(path, lead)
+    kept = cache / f"{path.name}.{lead}.{CACHE_VERSION}.{features.VERSION}.npz"
     if kept.is_file() and kept.stat().st_mtime > path.with_suffix(".dat").stat().st_mtime:
         with np.load(kept, allow_pickle=False) as stored:
             values = {field.name: stored[field.name] for field in fields(Patient)}
         return Patient(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})
-    patient = load_record(path)
+    patient = load_record(path, lead)
     cache.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f".{os.getpid()}.part.npz")
     np.savez(
         part, allow_pickle=False, **{f.name: np.asarray(getattr(patient, f.name)) for f in fields(Patient)}
     )
     part.replace(kept)
-    _log.info("record prepared", record=path.name, beats=patient.sample.size)
+    _log.info("record prepared", record=path.name, lead=lead, beats=patient.sample.size)
     return patient

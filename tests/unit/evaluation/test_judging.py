@@ -93,6 +93,13 @@ def test_the_median_is_over_records_with_ten_abnormal_beats():
     assert found["auc_V"] == found["auc"]
 
 
+def test_a_beat_without_a_score_ranks_below_all():
+    label = np.array(["N"] * 10 + ["V"] * 2)
+    one = Scored("a", "a", FS, np.arange(12), label, {SCORE: np.array([0.0] * 10 + [1.0, np.nan])})
+    low = Scored("b", "b", FS, np.arange(12), label, {SCORE: np.array([-5.0] * 10 + [1.0, 1.0])})
+    assert metrics([one, low])["auc_V"] == 0.75
+
+
 def alerted(at_s, v_s, length_s=1800.0):
     alerts = tuple(Alert(at, 1.0, 0.0) for at in at_s)
     return Alerted("r", length_s, alerts, np.asarray(v_s, dtype=float), 6.0)
