@@ -86,8 +86,7 @@ def judged(
 ) -> tuple[Views, Judged]:
     """What is said of all beats of a patient of whom nothing was known, with the autoencoder's outputs for them."""
     memory = scoring.begin()
-    four = (outputs[0], outputs[1], outputs[2], outputs[3])
-    views = scoring.views(patient.beat, patient.context, four, memory.history)
+    views = scoring.views(patient.beat, patient.context, outputs, memory.history)
     return views, scoring.judged(views, patient.context, memory)
 
 

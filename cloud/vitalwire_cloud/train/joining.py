@@ -17,7 +17,7 @@ from vitalwire_cloud.train.fit_head import fit_head, strangers
 from vitalwire_edge.inference.calibration import alert_scores
 from vitalwire_edge.inference.head import CLASSES, Head, seen
 from vitalwire_edge.inference.level import OwnLevel
-from vitalwire_edge.inference.score import HEAD_FORM, ScoreParameters, Scoring, Views, weighed
+from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views, weighed
 
 BUDGET_PER_HOUR: Final = 6
 BEATS_PER_HOUR: Final = 4500
@@ -39,7 +39,7 @@ def joined(
 ) -> ScoreParameters:
     """Parameters with view constants, head and thresholds. Without labels to learn from, the parent's head stays."""
     scoring = Scoring(bare)
-    raw = [scoring.raw_views(each.patient.beat, each.patient.context, _four(each.outputs)) for each in every]
+    raw = [scoring.raw_views(each.patient.beat, each.patient.context, each.outputs) for each in every]
     known = np.concatenate([of[each.learned] for of, each in zip(raw, every, strict=True)])
     width = np.subtract(*np.percentile(known, (75, 25), axis=0)) / 1.349
     parameters = msgspec.structs.replace(
@@ -66,8 +66,8 @@ def _with_labels(
     head, decision = fit_head(patients, looked), None
     if head is not None:
         logits = strangers(patients, looked, head, seed=seed)
-    elif parent is not None and parent.head is not None and parent.form >= HEAD_FORM:
-        head, decision = parent.head, parent.decision
+    elif parent is not None and parent.weighing_head is not None:
+        head, decision = parent.weighing_head, parent.decision
         logits = [Head(head).logits(each) for each in looked]
     else:
         alerts = [alert_scores(u, p.context) for u, p in zip(unlabelled, patients, strict=True)]
@@ -84,12 +84,6 @@ def _with_labels(
         )
     threshold = _alert_threshold([alert for _, alert in said], patients)
     return msgspec.structs.replace(parameters, threshold=threshold, decision=decision, head=head)
-
-
-def _four(
-    outputs: tuple[NDArray[np.float32], ...],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    return outputs[0], outputs[1], outputs[2], outputs[3]
 
 
 def _alert_threshold(alerts: Sequence[NDArray[np.float64]], patients: Sequence[Patient]) -> float:

@@ -79,6 +79,11 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     decision: float | None = None
     head: HeadParameters | None = None
 
+    @property
+    def weighing_head(self) -> HeadParameters | None:
+        """The head, where it is one that weighs."""
+        return self.head if self.form >= HEAD_FORM else None
+
     def quantised(self) -> "ScoreParameters":
         """The same with the sequence model's weights in int8, as they travel."""
         return msgspec.structs.replace(self, sequence=self.sequence.quantised())
@@ -130,8 +135,7 @@ class Scoring:
             )
         self.threshold = parameters.threshold
         self.decision = parameters.decision
-        usable = parameters.head is not None and parameters.form >= HEAD_FORM
-        self._head = Head(parameters.head) if usable and parameters.head is not None else None
+        self._head = None if parameters.weighing_head is None else Head(parameters.weighing_head)
         self.sequence = Sequence(parameters.sequence)
         self._centre = np.asarray(parameters.centre)
         self._width = np.asarray(parameters.width)
