@@ -40,7 +40,7 @@ from vitalwire_edge.status import (
     StatusPage,
 )
 from vitalwire_edge.wearable import warming
-from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.device import Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
 from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.orders import Orders
@@ -48,6 +48,7 @@ from vitalwire_edge.wearable.patient import Baselines
 from vitalwire_edge.wearable.score_turns import ScoreTurns
 from vitalwire_edge.wearable.scoring import Scoring
 from vitalwire_edge.wearable.staff import StaffBook
+from vitalwire_edge.wearable.surroundings import Surroundings
 from vitalwire_edge.wire.messages import (
     MAX_DEMAND_S,
     AlarmMessage,

@@ -1,80 +1,35 @@
 """One wearable behind the gateway: from its frames to spooled waveform blocks, beats, vitals and alarms."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-import msgspec
 import structlog
 
-from vitalwire_edge.alarms import AlarmChange, AlarmConfig
+from vitalwire_edge.alarms import AlarmChange
 from vitalwire_edge.clock.device_clock import EnvelopeClock
-from vitalwire_edge.clock.gateway_clock import GatewayClock
-from vitalwire_edge.config import TelemetryConfig
 from vitalwire_edge.signal.chain import ChainOutput
-from vitalwire_edge.spool.rows import Entry, Message
 from vitalwire_edge.wearable.alarms import DeviceAlarms
-from vitalwire_edge.wearable.channel import PackedBlock, WaveformChannel
+from vitalwire_edge.wearable.channel import WaveformChannel
 from vitalwire_edge.wearable.heart_rate import HeartRate
-from vitalwire_edge.wearable.messages import (
-    alarm_message,
-    beat_mark,
-    beats_message,
-    channel_infos,
-    scores_message,
-    vitals_message,
-    wave_block,
-)
-from vitalwire_edge.wearable.policy import Held, WavePolicy
+from vitalwire_edge.wearable.messages import channel_infos
+from vitalwire_edge.wearable.outlet import Outlet
 from vitalwire_edge.wearable.reorder import Reorder, Timed
-from vitalwire_edge.wearable.scoring import KIND, BeatScoring, ScoreBatch, Scoring
+from vitalwire_edge.wearable.scoring import KIND, BeatScoring
+from vitalwire_edge.wearable.settling import Settling
+from vitalwire_edge.wearable.surroundings import Surroundings
 from vitalwire_edge.wearable.trend import DeviceTrend
 from vitalwire_edge.wearable.vital_signs import judge
 from vitalwire_edge.wire.codes import LEADS, Code
 from vitalwire_edge.wire.frames import Goodbye, Hello, Status, Vitals, Wave
-from vitalwire_edge.wire.messages import (
-    Anchor,
-    BeatEvidence,
-    BeatMark,
-    DeviceBirth,
-    DeviceDeath,
-    DeviceStatus,
-    Flag,
-    Paced,
-    StaffState,
-    VitalValue,
-)
-from vitalwire_edge.wire.topics import Stream
+from vitalwire_edge.wire.messages import DeviceBirth, DeviceDeath, DeviceStatus, Paced, VitalValue
 
 log = structlog.get_logger()
 
 NS_PER_S = 1_000_000_000
 _REBOOT_BACK_NS = 5 * NS_PER_S
-_SETTLE_NS = NS_PER_S
-_SETTLE_FRAMES = 4096
-"""What a device may have had in its memory when it connects; arrives at once, before its clock can be judged."""
 
 Reason = Literal["goodbye", "closed", "silent"]
-
-
-def _nothing_said(_device: str) -> StaffState:
-    return StaffState()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a wearable's pipeline needs from the gateway; `said` is what staff say of whoever wears a device."""
-
-    clock: GatewayClock
-    telemetry: TelemetryConfig
-    alarms: AlarmConfig
-    session: Callable[[], str]
-    put: Callable[[Entry], None]
-    on_alarm: Callable[[str, AlarmChange], None]
-    scoring: Scoring | None = None
-    said: Callable[[str], StaffState] = _nothing_said
 
 
 class Wearable:
@@ -98,7 +53,7 @@ class Wearable:
         self._vitals_seen: dict[Code, None] = {}
         self._departed = True
         self._paced: Paced = "unknown"
-        self._policy = WavePolicy(around.telemetry)
+        self._outlet = Outlet(name, around)
         self._meet_patient(open_alarms)
         self._start_anew()
 
@@ -109,7 +64,7 @@ class Wearable:
         by_rule = [change for change in open_alarms if change.kind != KIND]
         by_model = next((change for change in open_alarms if change.kind == KIND), None)
         self._alarms = DeviceAlarms(
-            self.name, around.alarms, self._paced, around.clock, self._put_alarm, by_rule
+            self.name, around.alarms, self._paced, around.clock, self._outlet.alarm, by_rule
         )
         self._alarms.told(around.said(self.name), self._paced)
         # A pacemaker's beats have no P wave of the patient's own, and none that is ectopic as the rule means it.
@@ -121,8 +76,8 @@ class Wearable:
                 around.scoring,
                 paced=self._paced,
                 clock=around.clock,
-                on_scores=self._put_scores,
-                on_alert=self._put_alarm,
+                on_scores=self._outlet.scores,
+                on_alert=self._outlet.alarm,
                 open_alert=by_model,
             )
 
@@ -162,7 +117,7 @@ class Wearable:
         try:
             forget()
         finally:
-            self._policy.forget()
+            self._outlet.policy.forget()
             self._heart_rate = HeartRate()
             self._meet_patient()
             self._alarms.failures = alarms.failures
@@ -208,11 +163,9 @@ class Wearable:
             frames=telemetry.reorder_frames, hold_ns=round(telemetry.reorder_s * NS_PER_S)
         )
         self._channels: list[WaveformChannel] = []
-        self._beats: list[BeatMark] = []
-        self._beats_at_ns = 0
         self._heart_rate = HeartRate()
         self._last_device_ns = 0
-        self._settling: list[Timed] | None = []
+        self._settling: Settling | None = Settling()
 
     def greet(self, timed: Timed) -> None:
         """The hello of a new connection: a new boot starts everything anew, the same boot goes on."""
@@ -252,8 +205,7 @@ class Wearable:
             self._birth()
         for ready in self._reorder.push(timed):
             self._use(ready)
-        if self._settling:
-            self._settle(timed.arrival_ns)
+        self._settle(timed.arrival_ns)
 
     def tick(self, now_ns: int) -> None:
         """Time passes: give up waiting for holes, notice silence, let the alarm rules look at the clock."""
@@ -288,8 +240,8 @@ class Wearable:
         self._release()
         for channel in self._channels:
             for block in channel.flush(self._device_clock):
-                self._put_wave(channel, block)
-        self._put_beats()
+                self._outlet.wave(channel.info, self._boot or 0, block)
+        self._outlet.beats()
         if self._scoring is not None:
             self._scoring.flush()
 
@@ -315,13 +267,13 @@ class Wearable:
             found.update(self._trend.counts)
         found["alarm_rule_failures"] = self._alarms.failures
         found["late_readings"] = self._alarms.late_readings
-        found["waveform_given_up"] = self._policy.given_up
+        found["waveform_given_up"] = self._outlet.policy.given_up
         return found
 
     @property
     def withheld(self) -> int:
         """ECG samples that the telemetry policy keeps here."""
-        return self._policy.withheld
+        return self._outlet.policy.withheld
 
     def losses(self) -> dict[str, int]:
         """What did not get through, by reason."""
@@ -332,24 +284,23 @@ class Wearable:
         found["overlap_samples"] += sum(c.overlapped for c in self._channels)
         return {reason: count for reason, count in sorted(found.items()) if count}
 
+    def demand(self, seconds: float) -> None:
+        """Somebody wants to see the waveform of the next `seconds`."""
+        self._outlet.demand(seconds)
+
     def _settle(self, now_ns: int) -> None:
-        """After a restart the first second only teaches the clock: what a device sends at once was not made at once."""
-        held = self._settling
-        if held and (now_ns - held[0].arrival_ns >= _SETTLE_NS or len(held) >= _SETTLE_FRAMES):
+        if self._settling is not None and self._settling.over(now_ns):
             self._release()
 
     def _release(self) -> None:
-        held, self._settling = self._settling, None
-        if not held:
-            return
-        best = min(held, key=lambda timed: timed.arrival_ns - timed.frame.device_us * 1000)
-        self._device_clock.reset(best.frame.device_us * 1000, best.arrival_ns)
-        for timed in held:
-            self._use(timed)
+        settling, self._settling = self._settling, None
+        if settling is not None:
+            for timed in settling.release(self._device_clock):
+                self._use(timed)
 
     def _use(self, timed: Timed) -> None:
         if self._settling is not None:
-            self._settling.append(timed)
+            self._settling.take(timed)
             return
         frame = timed.frame
         device_ns = frame.device_us * 1000
@@ -383,7 +334,9 @@ class Wearable:
         self._alarms.end(now_ns, "Ended: the wearable said goodbye")
         if self._scoring is not None:
             self._scoring.end(now_ns)
-        self._alarms = DeviceAlarms(self.name, self._around.alarms, self._paced, self._clock, self._put_alarm)
+        self._alarms = DeviceAlarms(
+            self.name, self._around.alarms, self._paced, self._clock, self._outlet.alarm
+        )
         self._alarms.told(self._around.said(self.name), self._paced)
         self._alarms.failures = failures
 
@@ -396,7 +349,7 @@ class Wearable:
             self.dropped["impossible_counter"] += 1
             return
         for block in channel.push(wave, self._device_clock):
-            self._put_wave(channel, block)
+            self._outlet.wave(channel.info, self._boot or 0, block)
         output = channel.analysis(wave)
         if output is not None and (output.beats or output.seconds or output.windows):
             self._use_analysis(channel, output)
@@ -408,15 +361,14 @@ class Wearable:
             self._alarms.beat(beat, mono_ns)
             if self._scoring is not None:
                 self._scoring.beat(beat.sample, mono_ns)
-            self._beats.append(beat_mark(beat, self._clock.utc_ns(mono_ns)))
-            self._beats_at_ns = mono_ns
+            self._outlet.beat(mono_ns, beat)
         if self._scoring is not None:
             self._scoring.windows(output.windows)
         for second in output.seconds:
             start_ns = channel.mono_ns(second.first_sample, self._device_clock)
             channel.quality = second.quality
             self._alarms.second(second, start_ns)
-            self._put_beats()
+            self._outlet.beats()
             if self._scoring is not None:
                 self._scoring.second(second)
             if Code.HEART_RATE not in self._vitals_seen:
@@ -424,13 +376,13 @@ class Wearable:
         if self._trend is not None:
             for sample, values in self._trend.take(output):
                 told = [value for value in values if value.code not in self._vitals_seen]
-                self._put_vitals(channel.mono_ns(sample, self._device_clock), told)
+                self._outlet.vitals(channel.mono_ns(sample, self._device_clock), told)
 
     def _derive_heart_rate(self, now_ns: int, *, lead_off: bool) -> None:
         rate = self._heart_rate.at(now_ns, lead_off=lead_off)
         if rate is not None:
             # For the record and the screen; the alarm rules have the beats themselves.
-            self._put_vitals(now_ns, [VitalValue(Code.HEART_RATE, *rate)])
+            self._outlet.vitals(now_ns, [VitalValue(Code.HEART_RATE, *rate)])
 
     def _use_vitals(self, mono_ns: int, vitals: Vitals) -> None:
         values, impossible = judge(vitals.readings)
@@ -443,71 +395,8 @@ class Wearable:
             self._vitals_seen.update(dict.fromkeys(new))
             if isinstance(self.lifecycle, DeviceBirth):
                 self._birth()
-        self._put_vitals(mono_ns, values)
+        self._outlet.vitals(mono_ns, values)
         self._alarms.vitals(mono_ns, values)
-
-    def _put_vitals(self, mono_ns: int, values: list[VitalValue]) -> None:
-        self._put("vitals", mono_ns, partial(vitals_message, self._clock.utc_ns(mono_ns), tuple(values)))
-
-    def _put_beats(self) -> None:
-        if self._beats:
-            beats, self._beats = tuple(self._beats), []
-            self._put("beat", self._beats_at_ns, partial(beats_message, beats))
-
-    def _put_scores(self, batch: ScoreBatch) -> None:
-        scores = batch.marks(self._clock)
-        build = partial(scores_message, batch.model, batch.version, batch.threshold, scores)
-        self._put("score", batch.mono_ns, build)
-
-    def demand(self, seconds: float) -> None:
-        """Somebody wants to see the waveform of the next `seconds`."""
-        self._send(self._policy.demand(seconds, self._clock.now().mono_ns))
-
-    def _put_wave(self, channel: WaveformChannel, block: PackedBlock) -> None:
-        self._send(self._policy.offer(Held(channel.info, self._boot or 0, block)))
-
-    def _send(self, waves: Iterable[Held]) -> None:
-        for held in waves:
-            mono_ns = held.block.mono_ns
-            build = partial(wave_block, held.channel, held.boot, held.block, self._clock.utc_ns(mono_ns))
-            self._put("ecg", mono_ns, build, code=int(held.channel.code), samples=held.block.count)
-
-    def _put_alarm(self, change: AlarmChange, evidence: BeatEvidence | None = None) -> None:
-        kept = None if change.phase == "cleared" else msgspec.msgpack.encode(change)
-        now_ns = self._clock.now().mono_ns
-        # Before the spool has it, which may be confirmed before another line runs here.
-        self._around.on_alarm(self.name, change)
-        self._put("alarm", now_ns, partial(alarm_message, change, evidence), open_alarm=(change.kind, kept))
-        self._send(self._policy.alarm(change.kind, change.phase, change.priority, now_ns))
-        log.info("alarm", device=self.name, kind=change.kind, priority=change.priority, phase=change.phase)
-
-    def _put(
-        self,
-        stream: Stream,
-        mono_ns: int,
-        build: Callable[..., Message],
-        *,
-        code: int = 0,
-        samples: int = 1,
-        open_alarm: tuple[str, bytes | None] | None = None,
-    ) -> None:
-        clock = self._clock
-        anchor = None if clock.synchronised else Anchor(clock.boot, mono_ns)
-        flags = 0 if clock.synchronised else int(Flag.UNSYNCHRONISED)
-        message = build(flags=flags, anchor=anchor)
-        self._around.put(
-            Entry(
-                device=self.name,
-                stream=stream,
-                message=message,
-                mono_ns=mono_ns,
-                offset_ns=clock.offset_ns,
-                synchronised=clock.synchronised,
-                code=code,
-                samples=samples,
-                open_alarm=open_alarm,
-            )
-        )
 
     def _birth(self) -> None:
         assert self._hello is not None

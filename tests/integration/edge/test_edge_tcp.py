@@ -13,8 +13,9 @@ from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
 from vitalwire_edge.sources.inbox import Inbox, SourceError
 from vitalwire_edge.sources.tcp import TcpSource
-from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.device import Wearable
 from vitalwire_edge.wearable.doorkeeper import Doorkeeper
+from vitalwire_edge.wearable.surroundings import Surroundings
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.frames import Frame, encode
 

@@ -16,10 +16,11 @@ from vitalwire_edge.inference.score import Memory
 from vitalwire_edge.inference.sequence import History
 from vitalwire_edge.ota.slot import Loaded, ModelSlot
 from vitalwire_edge.signal.beats import BEFORE, WINDOW
-from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.device import Wearable
 from vitalwire_edge.wearable.patient import FORMAT, Baselines
 from vitalwire_edge.wearable.reorder import Timed
 from vitalwire_edge.wearable.scoring import Scoring
+from vitalwire_edge.wearable.surroundings import Surroundings
 from vitalwire_edge.wire.messages import (
     AlarmMessage,
     ScoresMessage,

@@ -10,9 +10,10 @@ from gateway_parts import FS_HZ, FrameMaker, ecg
 from vitalwire_edge.alarms import AlarmConfig
 from vitalwire_edge.clock.gateway_clock import GatewayClock
 from vitalwire_edge.config import TelemetryConfig
-from vitalwire_edge.wearable.device import Surroundings, Wearable
+from vitalwire_edge.wearable.device import Wearable
 from vitalwire_edge.wearable.expected import ExpectedWearables
 from vitalwire_edge.wearable.reorder import Timed
+from vitalwire_edge.wearable.surroundings import Surroundings
 from vitalwire_edge.wire.blocks import unpack
 from vitalwire_edge.wire.codes import Code, ValueStatus
 from vitalwire_edge.wire.frames import Frame, Reading, Status, Vitals, Wave
