@@ -133,6 +133,7 @@ PATIENT: Final = Board(
             *(("pr_interval", "PR"), ("qrs_duration", "QRS"), ("qt_interval", "QT"), ("qtc_interval", "QTc")),
         ),
         _vital("Heart rate variability, 5 minutes", "ms", ("sdnn", "SDNN"), ("rmssd", "RMSSD")),
+        _vital("Heart rate variability, 24 hours", "ms", ("sdann", "SDANN"), ("sdnn_index", "SDNN index")),
         _vital(
             "Ectopic beats an hour",
             "none",

@@ -51,6 +51,7 @@ class TrendMinute:
         classes: (n,) as in `ectopy`; `UNKNOWN` also where the signal was poor.
         features: (n, 20) of `ectopy`.
         history: (RHYTHM_HISTORY + n,) intervals that end at each beat, with those before.
+        nn_ms: (k,) normal-to-normal intervals that ended in the minute.
         intervals: of the median of the normal beats.
         variability, spectrum: of the last 5 minutes.
         burden: ectopy of the last hour, None before there is enough of it.
@@ -62,6 +63,7 @@ class TrendMinute:
     classes: NDArray[np.int64]
     features: NDArray[np.float64]
     history: NDArray[np.float64]
+    nn_ms: NDArray[np.float64]
     intervals: Intervals
     variability: Variability
     spectrum: Spectrum
@@ -171,6 +173,7 @@ class EcgTrend:
             classes=classes,
             features=features,
             history=history,
+            nn_ms=rr_s[nn] * 1000.0,
             intervals=measure(cut[own], rr_s[own], after_s[own], self._formula),
             variability=variability(time_s, rr_5, nn_5),
             spectrum=spectrum(time_s, rr_5, nn_5),

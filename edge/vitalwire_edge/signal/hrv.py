@@ -4,6 +4,7 @@ Normal-to-normal (NN) intervals only: an interval counts where both its beats ar
 them. Differences of successive intervals are taken only where both count and follow each other; nothing is filled in.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from math import nan
 from typing import Final
@@ -21,6 +22,10 @@ SEGMENT_S: Final = 300.0
 LEAST_NN: Final = 60
 LEAST_COVERAGE: Final = 0.5
 """Share of a segment that NN intervals have to make up for it to count."""
+
+DAY_PARTS: Final = 288
+LEAST_DAY_PARTS: Final = 216
+"""Parts of 5 minutes in 24 hours, and in the 18 hours that the Task Force asks of a day's recording."""
 
 LF_HZ: Final = (0.04, 0.15)
 HF_HZ: Final = (0.15, 0.40)
@@ -51,6 +56,63 @@ class Spectrum:
     lf_ms2: float = nan
     hf_ms2: float = nan
     lf_hf: float = nan
+
+
+@dataclass(frozen=True, slots=True)
+class DayVariability:
+    """Terms of the last 24 hours, NaN below `LEAST_DAY_PARTS`; `parts` of `DAY_PARTS` had NN intervals enough."""
+
+    sdann_ms: float = nan
+    sdnn_index_ms: float = nan
+    parts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    number: int
+    mean_ms: float
+    spread_ms: float
+
+
+class DayRecord:
+    """The last 24 hours of one patient, of which a mean and a deviation of each 5 minutes are kept.
+
+    Time is any steady clock; parts begin at its multiples of 5 minutes, and time without a beat is time without a part.
+    """
+
+    def __init__(self) -> None:
+        self._parts: deque[_Part] = deque(maxlen=DAY_PARTS)
+        self._number: int | None = None
+        self._ms: list[Floats] = []
+
+    def add(self, time_s: float, nn_ms: Floats) -> None:
+        """NN intervals (n,) of a short while around `time_s`, which does not go back."""
+        number = int(time_s // SEGMENT_S)
+        if self._number is None or number > self._number:
+            self._close()
+            self._number = number
+        self._ms.append(nn_ms)
+
+    def _close(self) -> None:
+        gathered, self._ms = self._ms, []
+        if self._number is None:
+            return
+        ms = np.concatenate(gathered)
+        if ms.sum() / 1000.0 >= LEAST_COVERAGE * SEGMENT_S and ms.size > 1:
+            self._parts.append(_Part(self._number, float(ms.mean()), float(ms.std(ddof=1))))
+
+    def variability(self) -> DayVariability:
+        """Of the parts that are over."""
+        if self._number is None:
+            return DayVariability()
+        last = [part for part in self._parts if part.number >= self._number - DAY_PARTS]
+        if len(last) < LEAST_DAY_PARTS:
+            return DayVariability(parts=len(last))
+        return DayVariability(
+            sdann_ms=float(np.std([part.mean_ms for part in last], ddof=1)),
+            sdnn_index_ms=float(np.mean([part.spread_ms for part in last])),
+            parts=len(last),
+        )
 
 
 def nn_intervals(rr_s: Floats, normal: Bools) -> Bools:

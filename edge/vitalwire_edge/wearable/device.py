@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -374,9 +375,11 @@ class Wearable:
             if Code.HEART_RATE not in self._vitals_seen:
                 self._derive_heart_rate(start_ns + NS_PER_S, lead_off=second.lead_off)
         if self._trend is not None:
-            for sample, values in self._trend.take(output):
+            for mono_ns, values in self._trend.take(
+                output, partial(channel.mono_ns, device_clock=self._device_clock)
+            ):
                 told = [value for value in values if value.code not in self._vitals_seen]
-                self._outlet.vitals(channel.mono_ns(sample, self._device_clock), told)
+                self._outlet.vitals(mono_ns, told)
 
     def _derive_heart_rate(self, now_ns: int, *, lead_off: bool) -> None:
         rate = self._heart_rate.at(now_ns, lead_off=lead_off)

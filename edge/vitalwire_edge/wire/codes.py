@@ -42,6 +42,9 @@ class Code(IntEnum):
     COUPLETS_PER_H = 192518
     RUNS_PER_H = 192519
     BIGEMINY = 192520
+    SDANN = 192521
+    SDNN_INDEX = 192522
+    DAY_PARTS = 192523
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,16 @@ VITALS: Final[dict[Code, Quantity]] = {
     Code.COUPLETS_PER_H: Quantity("V couplets", None, "/h", 0, 21_000),
     Code.RUNS_PER_H: Quantity("V runs", None, "/h", 0, 21_000),
     Code.BIGEMINY: Quantity("Bigeminy", None, "%", 0, 100),
+    Code.SDANN: Quantity("SDANN", None, "ms", 0, 2000),
+    Code.SDNN_INDEX: Quantity("SDNN index", None, "ms", 0, 2000),
+    Code.DAY_PARTS: Quantity("HRV parts", None, "1", 0, 288),
 }
 
 TRENDS: Final = (
     *(Code.PR_INTERVAL, Code.QRS_DURATION, Code.QT_INTERVAL, Code.QTC_INTERVAL),
     *(Code.SDNN, Code.RMSSD, Code.LF_HF, Code.VENTRICULAR_RATE, Code.VENTRICULAR_PER_H),
     *(Code.PREMATURE_PER_H, Code.VENTRICULAR_BURDEN, Code.COUPLETS_PER_H, Code.RUNS_PER_H, Code.BIGEMINY),
+    *(Code.SDANN, Code.SDNN_INDEX, Code.DAY_PARTS),
 )
 """What a gateway derives from the ECG once a minute."""
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vitalwire_edge.signal.hrv import nn_intervals, spectrum, variability
+from vitalwire_edge.signal.hrv import (
+    DAY_PARTS,
+    LEAST_DAY_PARTS,
+    DayRecord,
+    nn_intervals,
+    spectrum,
+    variability,
+)
 
 Floats = NDArray[np.float64]
 
@@ -69,3 +76,46 @@ def test_band_powers_are_what_was_put_in_also_around_a_gap() -> None:
         found = spectrum(time_s, rr_s, nn)
         assert found.lf_ms2 == pytest.approx(450.0, rel=tolerance)
         assert found.hf_ms2 == pytest.approx(200.0, rel=tolerance)
+
+
+def day_of(minutes: int, first: int = 0, record: DayRecord | None = None) -> tuple[DayRecord, list[Floats]]:
+    """Minutes of known intervals from minute `first` on, and those of each whole 5 minutes."""
+    record = record or DayRecord()
+    rng = np.random.default_rng(first)
+    parts = []
+    for k in range(first, first + minutes):
+        if k % 5 == 0:
+            parts.append(np.empty(0))
+        ms = 800 + 100 * np.sin(k / 200) + rng.normal(0, 30, 70)
+        parts[-1] = np.append(parts[-1], ms)
+        record.add(60.0 * k + 30.0, ms)
+    return record, parts
+
+
+def test_a_day_is_the_deviation_of_its_means_and_the_mean_of_its_deviations() -> None:
+    record, parts = day_of(5 * LEAST_DAY_PARTS)
+    assert np.isnan(record.variability().sdann_ms)
+    assert record.variability().parts == LEAST_DAY_PARTS - 1
+    record.add(300.0 * LEAST_DAY_PARTS, np.empty(0))
+    found = record.variability()
+    assert found.parts == LEAST_DAY_PARTS
+    assert found.sdann_ms == pytest.approx(np.std([part.mean() for part in parts], ddof=1))
+    assert found.sdnn_index_ms == pytest.approx(np.mean([part.std(ddof=1) for part in parts]))
+
+
+def test_a_day_forgets_what_is_older_whether_or_not_anything_came() -> None:
+    record, parts = day_of(5 * (DAY_PARTS + 40) + 1)
+    found = record.variability()
+    assert found.parts == DAY_PARTS
+    assert found.sdann_ms == pytest.approx(np.std([part.mean() for part in parts[40:-1]], ddof=1))
+    record.add(300.0 * (DAY_PARTS + 40 + 100), np.empty(0))
+    assert record.variability().parts == DAY_PARTS - 100
+    assert np.isnan(record.variability().sdann_ms)
+
+
+def test_a_part_with_less_than_half_of_its_time_does_not_count() -> None:
+    record = DayRecord()
+    record.add(30.0, np.full(186, 800.0))
+    record.add(330.0, np.full(188, 800.0))
+    record.add(630.0, np.empty(0))
+    assert record.variability().parts == 1
