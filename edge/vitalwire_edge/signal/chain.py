@@ -41,7 +41,9 @@ _HISTORY: Final = (sqi.CONTEXT_S + 1) * ANALYSIS_HZ + SECOND_LAG + _PIECE
 """What the oldest second that is not judged yet looks back on, and what came after it."""
 
 _CONTEXT: Final = sqi.CONTEXT_S * ANALYSIS_HZ
-_RECENT_BEATS: Final = 10
+_RECENT_BEATS: Final = 16
+"""As many as a heart makes in `CONTEXT_S`, at 240/min."""
+_RECENT_S: Final = 10
 
 
 class SampleOverlapError(ValueError):
@@ -206,8 +208,8 @@ class EcgChain:
         self._second = index // ANALYSIS_HZ
         self._lead_off: deque[tuple[int, int]] = deque()
         self._waiting: deque[tuple[int, int]] = deque()
-        # Of the last beats: R peak on the analysis grid, and the detector's noise over its level.
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT_BEATS)
+        # Of the last beats: R peak on the analysis grid, the detector's noise over its level, credible interval.
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_RECENT_BEATS)
         self._due = self._next_due()
 
     def _skip_to(self, first_sample: int, out: ChainOutput) -> None:
@@ -320,7 +322,11 @@ class EcgChain:
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
             )
         )
-        self._recent.append((position, ratio))
+        credible = 1.0
+        if self._recent:
+            before, ratio_before, _ = self._recent[-1]
+            credible = sqi.interval_credible((position - before) / ANALYSIS_HZ, max(ratio_before, ratio))
+        self._recent.append((position, ratio, credible))
         self._waiting.append((index, sample))
         self._due = self._next_due()
 
@@ -354,11 +360,11 @@ class EcgChain:
         index = 0.0
         if not (facts.flat or facts.saturated):
             end = first + ANALYSIS_HZ
-            since = [beat for beat in self._recent if end - _RECENT_BEATS * ANALYSIS_HZ <= beat[0] < end]
+            since = [beat for beat in self._recent if end - _RECENT_S * ANALYSIS_HZ <= beat[0] < end]
             index = sqi.quality_index(
                 context[sqi.missing_until(context) :],
-                noise_ratios=[ratio for _, ratio in since],
-                since_beat_s=(end - since[-1][0]) / ANALYSIS_HZ if since else nan,
+                noise_ratios=[ratio for _, ratio, _ in since],
+                intervals=[credible for at, _, credible in since if at >= end - _CONTEXT],
             )
         out.seconds.append(
             SignalSecond(
