@@ -13,7 +13,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from vitalwire_cloud.config import ENV_PREFIX, CloudConfig, MqttConfig, read_secret
+from vitalwire_cloud.config import ENV_PREFIX, CloudConfig, MqttConfig
+from vitalwire_cloud.ingest.credentials import show_credentials
 from vitalwire_cloud.ingest.keys import KeyRing
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.process.config import ConfigError
@@ -94,14 +95,10 @@ def publish_once(config: MqttConfig, topic: str, payload: bytes, *, expiry_s: in
         protocol=paho.MQTTv5,
     )
     client.on_publish = answered
-    if config.username is not None:
-        password = read_secret(config.password_file, "password file") if config.password_file else None
-        client.username_pw_set(config.username, password)
+    show_credentials(client, config)
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.MessageExpiryInterval = expiry_s
     try:
-        if config.ca_file is not None:
-            client.tls_set(ca_certs=config.ca_file, certfile=config.cert_file, keyfile=config.key_file)
         client.connect(config.host, config.port)
     except (OSError, ValueError) as error:
         raise DemandError(f"broker {config.host}:{config.port}: {error}; does it run?") from error

@@ -15,9 +15,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from vitalwire_cloud import metrics
-from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_cloud.config import MqttConfig
 from vitalwire_cloud.ingest.bulk import BulkClient, Delivery, Inbox, deliveries
-from vitalwire_edge.process.config import ConfigError
+from vitalwire_cloud.ingest.credentials import show_credentials
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.messages import MAX_MESSAGE_BYTES
 from vitalwire_edge.wire.topics import STREAMS
@@ -60,16 +60,7 @@ class BrokerLink:
         self._client.on_message = self._on_message
         self._client.on_bulk = self._on_bulk  # type: ignore[method-assign]
         self._client.on_publish = self._on_publish
-        if config.username is not None:
-            password = read_secret(config.password_file, "password file") if config.password_file else None
-            self._client.username_pw_set(config.username, password)
-        if config.ca_file is not None:
-            try:
-                self._client.tls_set(
-                    ca_certs=config.ca_file, certfile=config.cert_file, keyfile=config.key_file
-                )
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"mqtt.ca_file, cert_file or key_file cannot be used: {error}") from error
+        show_credentials(self._client, config)
 
     def start(self) -> None:
         """Connect in the background and keep connected."""

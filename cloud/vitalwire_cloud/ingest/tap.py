@@ -17,11 +17,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from vitalwire_cloud.config import MqttConfig, read_secret
+from vitalwire_cloud.config import MqttConfig
+from vitalwire_cloud.ingest.credentials import show_credentials
 from vitalwire_cloud.ingest.decoding import Accepted, read
 from vitalwire_cloud.ingest.notices import live_events
 from vitalwire_cloud.live import LinkEvent, LiveEvent, LiveHub, News2Event
-from vitalwire_edge.process.config import ConfigError
 from vitalwire_edge.wire import WIRE_VERSION
 from vitalwire_edge.wire.topics import STREAMS
 
@@ -78,16 +78,7 @@ class LiveTap:
         self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
-        if config.username is not None:
-            password = read_secret(config.password_file, "password file") if config.password_file else None
-            self._client.username_pw_set(config.username, password)
-        if config.ca_file is not None:
-            try:
-                self._client.tls_set(
-                    ca_certs=config.ca_file, certfile=config.cert_file, keyfile=config.key_file
-                )
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"mqtt.ca_file, cert_file or key_file cannot be used: {error}") from error
+        show_credentials(self._client, config)
 
     def start(self) -> None:
         """Connect in the background and keep connected."""
