@@ -1,6 +1,7 @@
 """From two fitted networks to one score: the constants that join them, the head, and where alerts and decisions begin.
 
-Only the head and the decision learn from labels. Both thresholds are found on what a head that does not know a patient
+Only the head and the decision learn from labels, and those from first leads alone: who labelled a beat saw it there,
+while in another lead it may look like any other. Both thresholds are found on what a head that does not know a patient
 says of the patient's beats, for so it will be on a gateway.
 """
 
@@ -48,8 +49,9 @@ def joined(
         view_width=np.maximum(width, 1e-3).tolist(),
     )
     scoring = Scoring(parameters)
-    views = [scoring.joined(of, np.zeros(len(of))) for of in raw]
-    return _with_labels(parameters, [each.patient for each in every], views, seed, parent)
+    first = [(of, each.patient) for of, each in zip(raw, every, strict=True) if each.patient.lead == 0]
+    views = [scoring.joined(of, np.zeros(len(of))) for of, _ in first]
+    return _with_labels(parameters, [patient for _, patient in first], views, seed, parent)
 
 
 def _with_labels(
