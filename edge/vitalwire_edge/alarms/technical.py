@@ -63,7 +63,7 @@ class UnanalysableRule:
     A bucket that fills by one each second that cannot be analysed and empties by one each other second: raised when it
     is full, ended when it is empty, so neither single bad seconds nor single good ones count. Seconds with the lead off
     have their own alarm, and a flat line with the lead on is asystole. A steady row of clear QRS complexes can be read
-    even where the quality index is low because they no longer look like the patient's reference beat.
+    even where the quality index is low.
     """
 
     def __init__(self, config: TechnicalConfig, *, is_open: bool) -> None:
