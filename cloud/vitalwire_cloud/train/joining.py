@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_cloud.train.fit_head import fit_head, strangers
 from vitalwire_edge.inference.calibration import alert_scores
-from vitalwire_edge.inference.head import CLASSES, Head, seen
+from vitalwire_edge.inference.head import ABNORMAL, CLASSES, Head, odds, seen
 from vitalwire_edge.inference.level import OwnLevel
-from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views, weighed
+from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views, ventricular_first
 
 BUDGET_PER_HOUR: Final = 6
 BEATS_PER_HOUR: Final = 4500
@@ -74,17 +74,20 @@ def _with_labels(
     else:
         alerts = [alert_scores(u, p.context) for u, p in zip(unlabelled, patients, strict=True)]
         return msgspec.structs.replace(parameters, threshold=_alert_threshold(alerts, patients))
-    said = [
-        weighed(v.joined, each, p.context, OwnLevel())
-        for v, each, p in zip(views, logits, patients, strict=True)
-    ]
     if decision is None:
         counted = [p.late & np.isin(p.label, list(CLASSES)) for p in patients]
+        scores = [
+            OwnLevel().relatives(v.joined + odds(each, ABNORMAL))
+            for v, each in zip(views, logits, strict=True)
+        ]
         decision = best_threshold(
             np.concatenate([p.label[k] != "N" for p, k in zip(patients, counted, strict=True)]),
-            np.concatenate([score[k] for (score, _), k in zip(said, counted, strict=True)]),
+            np.concatenate([score[k] for score, k in zip(scores, counted, strict=True)]),
         )
-    threshold = _alert_threshold([alert for _, alert in said], patients)
+    alerts = [
+        ventricular_first(u, each, p.context) for u, each, p in zip(unlabelled, logits, patients, strict=True)
+    ]
+    threshold = _alert_threshold(alerts, patients)
     return msgspec.structs.replace(parameters, threshold=threshold, decision=decision, head=head)
 
 

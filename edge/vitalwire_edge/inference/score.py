@@ -41,6 +41,8 @@ _SAMPLE_CEILING: Final = 60.0
 _BEAT_CLIP: Final = 6.0
 _FAR: Final = 30.0
 
+VENTRICULAR_SHARE: Final = 0.5
+
 VIEWS: Final = 3
 _WEIGHTS: Final = np.array((2.0, 1.0, 0.0))
 """Of sequence, shape and timing, each tamed by a signed logarithm that keeps one view from drowning the other."""
@@ -112,7 +114,7 @@ class Judged(msgspec.Struct, frozen=True):
     """What is said of n beats, relative to their patient: (n,) each, and the head's logits (n, 4) or None.
 
     `unlabelled` knows no label; `score` is the same weighed with the head's odds against a normal beat; `alert` is what
-    counts for an alert, where strange and ventricular beats come first (`calibration`).
+    counts for an alert, where strange and ventricular beats come first.
     """
 
     unlabelled: NDArray[np.float64]
@@ -181,8 +183,8 @@ class Scoring:
         if self._head is None:
             return Judged(unlabelled, unlabelled, alert_scores(unlabelled, context), None)
         logits = self._head.logits(seen((views.sequence, views.shape, unlabelled), context))
-        score, alert = weighed(views.joined, logits, context, memory.weighed)
-        return Judged(unlabelled, score, alert, logits)
+        score = memory.weighed.relatives(views.joined + odds(logits, ABNORMAL))
+        return Judged(unlabelled, score, ventricular_first(unlabelled, logits, context), logits)
 
     def raw_views(
         self,
@@ -216,17 +218,17 @@ class Scoring:
         return Views(whole, units[0], units[1], units[2], amplitude)
 
 
-def weighed(
-    joined: NDArray[np.float64], logits: NDArray[np.float64], context: NDArray[np.float32], level: OwnLevel
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Score (n,) of a patient's next beats and what it counts for an alert (n,), by a head's logits (n, 4) for them.
+def ventricular_first(
+    unlabelled: NDArray[np.float64], logits: NDArray[np.float64], context: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """What beats (n,) count for an alert, by a head's logits (n, 4) for them: what a budget of few alerts is for.
 
-    The score adds the odds against a normal beat. For an alert the odds of a ventricular beat stand in their place:
-    what a budget of few alerts is for.
+    Of the odds of a ventricular beat one half: on a patient that the head does not know they promise too much.
     """
-    abnormal, ventricular = odds(logits, ABNORMAL), odds(logits, VENTRICULAR)
-    score = level.relatives(joined + abnormal)
-    return score, alert_scores(score - abnormal + ventricular, context)
+    counted: NDArray[np.float64] = alert_scores(
+        unlabelled + VENTRICULAR_SHARE * odds(logits, VENTRICULAR), context
+    )
+    return counted
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -327,7 +327,7 @@ class BeatScoring:
             at_ns=now.utc_ns,
             text=_told(score),
             rule=RULE,
-            value=round(score.score, 2),
+            value=round(alert.score, 2),
             limit=round(alert.threshold, 2),
             notes=(PACING_UNKNOWN,) if self._paced == "unknown" else (),
         )
@@ -337,7 +337,7 @@ class BeatScoring:
             r_index=BEFORE,
             observed_uv=tuple(round(float(v) * beat.scale_uv) for v in beat.beat),
             expected_uv=tuple(round(float(v)) for v in self._expected(loaded, beat)),
-            score=round(score.score, 3),
+            score=round(alert.score, 3),
             threshold=round(alert.threshold, 3),
             shape=round(score.shape, 3),
             timing=round(score.timing, 3),

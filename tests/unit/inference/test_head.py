@@ -21,8 +21,7 @@ from vitalwire_edge.inference.head import (
     seen,
     shares,
 )
-from vitalwire_edge.inference.level import OwnLevel
-from vitalwire_edge.inference.score import weighed
+from vitalwire_edge.inference.score import ventricular_first
 
 CENTRES = {"N": 0.0, "S": 5.0, "V": -5.0}
 
@@ -78,13 +77,12 @@ def test_odds_are_those_of_the_shares_and_never_certain(head):
 
 
 def test_for_an_alert_ventricular_beats_come_before_supraventricular_ones():
-    context = np.zeros((2, 18), np.float32)
-    logits = np.array([[0.0, 6.0, 0.0, 0.0], [0.0, 0.0, 6.0, 0.0]])
-    score, alert = weighed(np.full(2, 4.0), logits, context, OwnLevel())
-    assert score[0] == pytest.approx(score[1])
-    assert score[0] > 4.0
-    assert alert[1] > alert[0] + 5
-    assert (alert <= score).all()
+    context = np.zeros((3, 18), np.float32)
+    logits = np.array([[0.0, 6.0, 0.0, 0.0], [0.0, 0.0, 6.0, 0.0], [6.0, 0.0, 0.0, 0.0]])
+    supraventricular, ventricular, normal = ventricular_first(np.full(3, 4.0), logits, context)
+    assert odds(logits, ABNORMAL)[0] == pytest.approx(odds(logits, ABNORMAL)[1])
+    assert ventricular > supraventricular + 5
+    assert supraventricular == pytest.approx(normal)
 
 
 def test_with_too_few_labels_there_is_no_head():
