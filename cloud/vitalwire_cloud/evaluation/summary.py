@@ -24,6 +24,9 @@ COMMANDS: Final[dict[str, str]] = {
 }
 """What `vitalwire evaluate` is asked, by protocol."""
 
+WEIGHED: Final = frozenset({"naming", "calibration", "int8"})
+"""Protocols that judge what labels had a part in."""
+
 _PART: Final = " alone"
 """How a part of our own score is called, which is no peer."""
 _LARGE: Final = 10_000
@@ -79,7 +82,11 @@ def rows(reports: Sequence[Report]) -> list[tuple[str, ...]]:
 
 def _row(protocol: str, name: str, ours: Sequence[float], runs: Sequence[Report]) -> tuple[str, ...]:
     bar = runs[0].bar.get(name)
-    labelled = [each.metrics[f"{LABELLED}{name}"] for each in runs if f"{LABELLED}{name}" in each.metrics]
+    labelled: Sequence[float] = [
+        each.metrics[f"{LABELLED}{name}"] for each in runs if f"{LABELLED}{name}" in each.metrics
+    ]
+    if protocol in WEIGHED:
+        ours, labelled = (), ours
     told, with_labels = (_told(name, values, bar) for values in (ours, labelled))
     command = COMMANDS.get(protocol, protocol)
     shown = "" if bar is None else _shown(bar)

@@ -46,6 +46,8 @@ def test_what_labels_add_stands_in_a_column_of_its_own(tmp_path):
     metrics = {"auc": 0.97, "labelled_auc": 0.99}
     said = table(tmp_path, report(1, metrics=metrics)).output
     assert "| auc | 0.97 | **0.99** | 0.91 (" in said
+    said = table(tmp_path, report(1, protocol="calibration")).output
+    assert "| auc |  | **0.98** | 0.91 (" in said
 
 
 @pytest.mark.parametrize(
