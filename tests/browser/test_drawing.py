@@ -151,9 +151,11 @@ def test_a_gap_is_drawn_as_a_gap_and_what_comes_late_fills_it(page: Page, scene:
         assert seen["hatch"] > 100
 
     scene.feed.release(device)
+    # Both seconds that were held come in messages of their own.
     page.wait_for_function(
-        "([device, code, ns]) => window.vitalwire.drawn(device, code).some((run) => run.start_ns === ns)",
-        arg=[device, LEAD, str(first_ns)],
+        "([device, code, starts]) => starts.every("
+        "(ns) => window.vitalwire.drawn(device, code).some((run) => run.start_ns === ns))",
+        arg=[device, LEAD, [str(first_ns), str(first_ns + SECOND_NS)]],
     )
     late = [
         (start_ns, samples) for start_ns, samples in drawn(page, device) if first_ns <= start_ns < last_ns
