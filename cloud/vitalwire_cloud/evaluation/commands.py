@@ -276,7 +276,7 @@ def everything(
             "; ".join(f"{name}: {why}" for name, why in failed.items()) or f"no such protocol: {only}"
         )
     for outcome in outcomes:
-        typer.echo(f"{outcome.report.protocol}: {'passed' if outcome.report.passed else 'bar not reached'}")
+        typer.echo(f"{outcome.report.protocol}: {report.verdict(outcome.report)}")
     for name, why in failed.items():
         typer.echo(f"{name}: not run, {why}")
     typer.echo(str(folder / "report.html"))

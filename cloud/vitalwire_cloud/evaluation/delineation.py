@@ -5,11 +5,12 @@ Eur. Heart J. 6:815, 1985; as Martinez et al., IEEE TBME 2004, quote it): two st
 12.7, QRS onset 6.5, QRS end 11.6 and T end 30.6 ms, taken as a limit of one standard deviation as they do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import wfdb
 from numpy.typing import NDArray
 
 from vitalwire_cloud.evaluation import records
@@ -40,15 +41,17 @@ def delineation(
     *,
     seed: int = 1,
     patients: int = _PATIENTS,
+    names: Iterable[str] = (),
     steps: Callable[[int], Advance] = lambda _total: silent,
 ) -> Outcome:
     """Known waves; then marked waves where DATA has some, and how consistent intervals are where it has beats.
 
     Raises `NoRecordError` where DATA has neither, `OSError`.
     """
-    marked = wave_records(data)
+    wanted = set(names)
+    marked = [each for each in wave_records(data) if not wanted or each[0].name in wanted]
     try:
-        beats = records.paths(data, paced=False) if not marked else []
+        beats = records.paths(data, paced=False, names=wanted) if not marked else []
     except NoRecordError as error:
         raise NoRecordError(
             f"no record with marked waves (.q1c, .pu0) or beats (.atr) in {data}: give a folder such as qtdb/ or mitdb/"
@@ -193,7 +196,7 @@ def _consistent(beats: Sequence[Path], metrics: Metrics, advance: Advance) -> Gr
     between: dict[str, list[Floats]] = {name: [] for name in _INTERVALS}
     measured: dict[str, list[float]] = {name: [] for name in _INTERVALS}
     for path in beats:
-        leads = [_minutes(path, channel) for channel in (0, 1)]
+        leads = [_minutes(path, channel) for channel in range(min(2, wfdb.rdheader(str(path)).n_sig))]
         cells = []
         for name in _INTERVALS:
             values = [
@@ -208,12 +211,13 @@ def _consistent(beats: Sequence[Path], metrics: Metrics, advance: Advance) -> Gr
             share = float(np.isfinite(first).mean()) if first.size else 0.0
             measured[name].append(share)
             length = min(part.size for part in values)
-            between[name].append(values[0][:length] - values[1][:length])
+            if len(values) > 1:
+                between[name].append(values[0][:length] - values[1][:length])
             cells.append(f"{middle:.0f}, {spread:.0f} ({100 * share:.0f} %)")
         said.append((path.name, *cells))
         advance(path.name)
     for name in _INTERVALS:
-        apart = np.concatenate(between[name])
+        apart = np.concatenate([np.empty(0), *between[name]])
         metrics[f"{name}_spread_ms"] = float(np.median(spreads[name])) if spreads[name] else float("nan")
         metrics[f"{name}_measured"] = float(np.mean(measured[name]))
         metrics[f"{name}_leads_mean_ms"] = (

@@ -1,11 +1,12 @@
 """`vitalwire evaluate all`: every protocol that a folder of databases allows, on one page."""
 
+import hashlib
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from vitalwire_cloud.evaluation.abstention import quality
 from vitalwire_cloud.evaluation.beatgan import beatgan
@@ -18,8 +19,8 @@ from vitalwire_cloud.evaluation.judged import JudgedModel
 from vitalwire_cloud.evaluation.judged_generator import JudgedGenerator
 from vitalwire_cloud.evaluation.naming import naming
 from vitalwire_cloud.evaluation.page import page
-from vitalwire_cloud.evaluation.qrs import qrs
-from vitalwire_cloud.evaluation.report import Advance, Outcome
+from vitalwire_cloud.evaluation.qrs import KINDS, qrs
+from vitalwire_cloud.evaluation.report import Advance, Outcome, encoded
 from vitalwire_cloud.evaluation.rhythm import rhythm
 from vitalwire_cloud.evaluation.synthesis import synthesis
 from vitalwire_cloud.evaluation.variability import hrv
@@ -29,6 +30,7 @@ from vitalwire_cloud.train.dataset import NoRecordError
 BEATS: Final = "mitdb"
 NOISE: Final = "nstdb"
 PAGE: Final = "report.html"
+SOFTWARE: Final = ("vitalwire", "numpy", "scipy", "scikit-learn", "torch", "ai-edge-litert")
 
 Steps = Callable[[int], Advance]
 
@@ -71,7 +73,7 @@ def protocols(data: Path, options: Options) -> dict[str, Callable[[Steps], Outco
             beats, seed=seed, epochs=epochs, model=model, cache=cache, names=names, steps=steps
         ),
         "rhythm": lambda steps: rhythm(beats, noise=noise, seed=seed, names=names, steps=steps),
-        "delineation": lambda steps: delineation(beats, seed=seed, steps=steps),
+        "delineation": lambda steps: delineation(beats, names=names, seed=seed, steps=steps),
         "ectopy": lambda steps: ectopy(beats, names=names, seed=seed, steps=steps),
         "hrv": lambda steps: hrv(beats, names=names, seed=seed, steps=steps),
     }
@@ -107,8 +109,23 @@ def run_all(
             failed[name] = str(error)
             continue
         outcomes.append(outcome)
-        (report / f"{name}.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(outcome.report), indent=1)
-        )
-    (report / PAGE).write_text(page(outcomes, failed=failed, created=created), encoding="utf-8")
+        (report / f"{name}.json").write_bytes(encoded(outcome.report))
+    made = page(outcomes, failed=failed, created=created, software=software(), noise=_noise(data / NOISE))
+    (report / PAGE).write_text(made, encoding="utf-8")
     return outcomes, failed
+
+
+def software() -> str:
+    """What computed the figures, and on what."""
+    found = []
+    for package in SOFTWARE:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} not installed")
+    return f"{', '.join(found)}; Python {platform.python_version()} on {platform.machine()}"
+
+
+def _noise(folder: Path) -> dict[str, str]:
+    found = [path for kind in KINDS if (path := folder / f"{kind}.dat").is_file()]
+    return {f"{NOISE}/{path.stem}": hashlib.sha256(path.read_bytes()).hexdigest() for path in found}

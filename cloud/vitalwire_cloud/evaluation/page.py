@@ -5,7 +5,16 @@ from html import escape
 from typing import Final
 
 from vitalwire_cloud.evaluation.drawing import precision_recall, roc, strip
-from vitalwire_cloud.evaluation.report import Grid, Outcome, Report, figure, reaches
+from vitalwire_cloud.evaluation.report import (
+    Grid,
+    Metrics,
+    Outcome,
+    Report,
+    columns,
+    figure,
+    reaches,
+    verdict,
+)
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2329; --dim: #5d6b76; --line: #cfd8de; --good: #1f7a3d; --bad: #b3261e; }
@@ -24,8 +33,15 @@ svg .scale { fill: none; stroke: var(--dim); } code { word-break: break-all; }
 """
 
 
-def page(outcomes: Sequence[Outcome], *, failed: Mapping[str, str], created: str) -> str:
-    """The page. `failed` says by protocol why it could not be run."""
+def page(
+    outcomes: Sequence[Outcome],
+    *,
+    failed: Mapping[str, str],
+    created: str,
+    software: str,
+    noise: Mapping[str, str],
+) -> str:
+    """The page. `failed` says by protocol why it could not be run, `noise` names recorded noise with its SHA-256."""
     summary = "".join(_summary(outcome.report) for outcome in outcomes)
     summary += "".join(
         f'<tr><td>{escape(name)}</td><td class="bad">not run</td><td>{escape(why)}</td></tr>'
@@ -37,7 +53,8 @@ def page(outcomes: Sequence[Outcome], *, failed: Mapping[str, str], created: str
         f"<title>vitalwire: evaluation</title><style>{STYLE}</style></head><body>"
         f"<h1>Evaluation</h1><p class='dim'>{escape(created)}</p>"
         "<table><tr><th>protocol</th><th>bar</th><th>model</th></tr>"
-        f"{summary}</table>{''.join(_section(each) for each in outcomes)}{_provenance(outcomes)}</body></html>\n"
+        f"{summary}</table>{''.join(_section(each) for each in outcomes)}"
+        f"{_provenance(outcomes, software, noise)}</body></html>\n"
     )
 
 
@@ -47,8 +64,8 @@ def _summary(report: Report) -> str:
 
 
 def _verdict(report: Report) -> str:
-    word, kind = ("reached", "good") if report.passed else ("not reached", "bad")
-    return f'<td class="{kind}">{word}</td>'
+    kind = "dim" if not report.bar else "good" if report.passed else "bad"
+    return f'<td class="{kind}">{verdict(report)}</td>'
 
 
 def _section(outcome: Outcome) -> str:
@@ -71,16 +88,21 @@ def _section(outcome: Outcome) -> str:
 
 
 def _figures(report: Report) -> str:
-    heads = "".join(f"<th>{escape(name)}</th>" for name in ("", "ours", "bar", *report.peers))
+    every = columns(report)
+    heads = "".join(f"<th>{escape(name)}</th>" for name in ("", *every))
     rows = []
-    for name, value in report.metrics.items():
-        limit = report.bar.get(name)
-        kind = "" if limit is None else "good" if reaches(name, value, limit) else "bad"
-        peers = "".join(f"<td>{figure(peer, name)}</td>" for peer in report.peers.values())
-        bar = figure(report.bar, name)
-        ours = f'<td class="{kind}">{figure(report.metrics, name)}</td>'
-        rows.append(f"<tr><td>{escape(name)}</td>{ours}<td>{bar}</td>{peers}</tr>")
+    for name in every["ours"]:
+        cells = "".join(_cell(report, column, name, of) for of, column in every.items())
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
     return f'<div class="wide"><table><tr>{heads}</tr>{"".join(rows)}</table></div>'
+
+
+def _cell(report: Report, column: Metrics, name: str, of: str) -> str:
+    limit = report.bar.get(name)
+    if of not in {"ours", "with labels"} or limit is None or name not in column:
+        return f"<td>{figure(column, name)}</td>"
+    kind = "good" if reaches(name, column[name], limit) else "bad"
+    return f'<td class="{kind}">{figure(column, name)}</td>'
 
 
 def _grid(grid: Grid) -> str:
@@ -89,8 +111,8 @@ def _grid(grid: Grid) -> str:
     return f'<h3>{escape(grid.title)}</h3><div class="wide"><table><tr>{heads}</tr>{rows}</table></div>'
 
 
-def _provenance(outcomes: Sequence[Outcome]) -> str:
-    digests: dict[str, str] = {}
+def _provenance(outcomes: Sequence[Outcome], software: str, noise: Mapping[str, str]) -> str:
+    digests: dict[str, str] = dict(noise)
     for outcome in outcomes:
         digests |= outcome.digests
     rows = "".join(
@@ -101,5 +123,6 @@ def _provenance(outcomes: Sequence[Outcome]) -> str:
     listed = "".join(f"<li>{escape(model)}</li>" for model in models)
     return (
         "<h2>Provenance</h2><p>Recordings by the SHA-256 of their signal file, models by that of their manifest.</p>"
-        f"<ul>{listed}</ul><div class='wide'><table><tr><th>record</th><th>SHA-256</th></tr>{rows}</table></div>"
+        f"<ul>{listed}</ul><p>Made with {escape(software)}.</p>"
+        f"<div class='wide'><table><tr><th>record</th><th>SHA-256</th></tr>{rows}</table></div>"
     )

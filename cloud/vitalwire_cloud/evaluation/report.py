@@ -31,6 +31,7 @@ AT_MOST: Final = frozenset(
     )
 )
 """Figures of which less is better."""
+_LARGE: Final = 10_000
 
 Data = Annotated[Path, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures there.", metavar="FILE")]
@@ -112,15 +113,48 @@ def reaches(name: str, value: float, limit: float) -> bool:
     return value <= limit if name in AT_MOST else value >= limit
 
 
+def columns(report: Report) -> dict[str, Metrics]:
+    """A report as a table by column, the first of which names the rows; what labels taught stands in one of its own."""
+    apart = {
+        name: name.removeprefix(LABELLED)
+        for name in report.metrics
+        if name.startswith(LABELLED) and name.removeprefix(LABELLED) in report.metrics
+    }
+    ours = {name: value for name, value in report.metrics.items() if name not in apart}
+    labelled = {row: report.metrics[name] for name, row in apart.items()}
+    found = {"ours": ours, "with labels": labelled, "bar": report.bar}
+    return {name: column for name, column in found.items() if column or name == "ours"} | report.peers
+
+
+def verdict(report: Report) -> str:
+    """Whether the bar is reached, where there is one."""
+    if not report.bar:
+        return "no bar"
+    return "passed" if report.passed else "bar not reached"
+
+
+def encoded(report: Report) -> bytes:
+    """A report's JSON. A figure that is none (of nothing) is left out, so that all that is there is a number."""
+    kept = msgspec.structs.replace(
+        report,
+        metrics=_numbers(report.metrics),
+        peers={name: _numbers(column) for name, column in report.peers.items()},
+    )
+    return msgspec.json.format(msgspec.json.encode(kept), indent=1)
+
+
+def _numbers(figures: Metrics) -> Metrics:
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
 def say(outcome: Outcome, path: Path | None) -> None:
     """Print an outcome, and write its JSON. Ends the command with 2 where the file cannot be written."""
     report = outcome.report
     console = Console(width=None if sys.stdout.isatty() else 160)
-    heads = ["ours", *report.peers, *(["bar"] if report.bar else [])]
-    table = Table("", *heads, title=f"{report.protocol} on {len(report.records)} records of {report.data}")
-    columns = [report.metrics, *report.peers.values(), *([report.bar] if report.bar else [])]
-    for name in report.metrics:
-        table.add_row(name, *(figure(column, name) for column in columns))
+    every = columns(report)
+    table = Table("", *every, title=f"{report.protocol} on {len(report.records)} records of {report.data}")
+    for name in every["ours"]:
+        table.add_row(name, *(figure(column, name) for column in every.values()))
     console.print(table)
     for grid in outcome.tables:
         extra = Table(*grid.columns, title=grid.title)
@@ -131,17 +165,22 @@ def say(outcome: Outcome, path: Path | None) -> None:
     typer.echo(f"records: {' '.join(report.records)}")
     for note in outcome.notes:
         typer.echo(note)
-    typer.echo("passed" if report.passed else "bar not reached")
+    typer.echo(verdict(report))
     if path is not None:
         try:
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+            path.write_bytes(encoded(report))
         except OSError as error:
             wrong(f"{path}: {error.strerror}")
 
 
 def figure(column: Metrics, name: str) -> str:
     """One cell."""
-    return f"{column[name]:.4g}" if name in column else ""
+    return shown(column[name]) if name in column else ""
+
+
+def shown(value: float) -> str:
+    """A figure to read: four digits, of large ones all before the point."""
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.4g}"
 
 
 def wrong(message: str) -> NoReturn:

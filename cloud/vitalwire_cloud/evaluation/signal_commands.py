@@ -31,12 +31,13 @@ def delineation(
     json: Json = None,
     patients: Annotated[int, typer.Option("--patients", min=1, help="Simulated ones of each kind.")] = 8,
     seed: Seed = 1,
+    records: Records = "",
 ) -> None:
     """P, QRS and T on- and offset: on known waves, on marked ones (.q1c, .pu0), and how consistent intervals are."""
     from vitalwire_cloud.evaluation import delineation as protocol  # noqa: PLC0415 - the name is the command's
 
     with _running("delineation") as steps:
-        outcome = protocol.delineation(data, seed=seed, patients=patients, steps=steps)
+        outcome = protocol.delineation(data, seed=seed, patients=patients, names=_split(records), steps=steps)
     report.say(outcome, json)
 
 

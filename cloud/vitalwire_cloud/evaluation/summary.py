@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from vitalwire_cloud.evaluation.report import AT_MOST, LABELLED, Report, reaches
+from vitalwire_cloud.evaluation.report import AT_MOST, LABELLED, Report, reaches, shown
 
 COMMANDS: Final[dict[str, str]] = {
     "beatgan": "anomaly --protocol beatgan",
@@ -29,7 +29,6 @@ WEIGHED: Final = frozenset({"naming", "calibration", "int8"})
 
 _PART: Final = " alone"
 """How a part of our own score is called, which is no peer."""
-_LARGE: Final = 10_000
 
 HEADS: Final = (
     "protocol",
@@ -89,8 +88,8 @@ def _row(protocol: str, name: str, ours: Sequence[float], runs: Sequence[Report]
         ours, labelled = (), ours
     told, with_labels = (_told(name, values, bar) for values in (ours, labelled))
     command = COMMANDS.get(protocol, protocol)
-    shown = "" if bar is None else _shown(bar)
-    return (protocol, name, told, with_labels, _best_peer(name, runs), shown, f"`{command}`")
+    limit = "" if bar is None else shown(bar)
+    return (protocol, name, told, with_labels, _best_peer(name, runs), limit, f"`{command}`")
 
 
 def _told(name: str, values: Sequence[float], bar: float | None) -> str:
@@ -98,11 +97,11 @@ def _told(name: str, values: Sequence[float], bar: float | None) -> str:
     if not values:
         return ""
     mean = sum(values) / len(values)
-    told = _shown(mean)
+    told = shown(mean)
     if bar is not None and reaches(name, mean, bar):
         told = f"**{told}**"
     if len(values) > 1:
-        told += f" ({_shown(min(values))} to {_shown(max(values))})"
+        told += f" ({shown(min(values))} to {shown(max(values))})"
     return told
 
 
@@ -118,11 +117,7 @@ def _best_peer(name: str, runs: Sequence[Report]) -> str:
     if not means:
         return ""
     best = (min if name in AT_MOST else max)(means, key=lambda peer: means[peer])
-    return f"{_shown(means[best])} ({best})"
-
-
-def _shown(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.4g}"
+    return f"{shown(means[best])} ({best})"
 
 
 def _place(protocol: str) -> int:

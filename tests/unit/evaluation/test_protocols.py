@@ -1,6 +1,7 @@
 """The protocols as commands, on ten minutes of real records."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -142,4 +143,9 @@ def test_every_protocol_stands_on_one_page_that_needs_nothing_else(slices, tmp_p
         figures(report / f"{name}.json")
     assert "<polyline" in page
     assert "Provenance" in page
+    assert re.search(r"Made with vitalwire [^,]+, numpy .*; Python 3", page)
+    # What labels taught is a column, not a figure of ours; and what there is to read is no power of ten.
+    assert "<th>ours</th><th>with labels</th><th>bar</th>" in page
+    assert "labelled_auc<" not in page.replace("<th>labelled_auc</th>", "")
+    assert "e+0" not in page
     assert not any(word in page for word in ("http://", "https://", "<script", "src="))

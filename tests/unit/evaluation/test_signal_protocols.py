@@ -90,17 +90,44 @@ def test_marks_of_a_record_are_compared_on_the_nearer_lead(
 
 
 def test_without_marks_intervals_are_shown_by_record_and_between_leads(
-    marked: tuple[Path, KnownEcg], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "peers", dict)
     folder = tmp_path / "beats"
     folder.mkdir()
-    for name in ("sel1.hea", "sel1.dat", "sel1.atr"):
-        (folder / name).write_bytes((marked[0] / name).read_bytes())
+    ecg = known_ecg("gaussian", np.random.default_rng(4), fs_hz=FS_HZ, seconds=200, noise_uv=4)
+    wfdb.wrsamp(
+        "two", fs=FS_HZ, units=["mV", "mV"], sig_name=["I", "II"], fmt=["16", "16"],
+        p_signal=np.stack((ecg.ecg_uv, ecg.ecg_uv / 2), axis=1) / 1000, write_dir=str(folder),
+    )  # fmt: skip
+    beats = np.rint(ecg.r_s * FS_HZ).astype(np.int64)
+    wfdb.wrann("two", "atr", beats, ["N"] * beats.size, write_dir=str(folder))
     metrics = ran("delineation", "--data", str(folder), "--patients", "1")
     assert metrics["t_off_found"] == 1.0
     assert "qrs_measured" in metrics
-    assert "qt_leads_mean_ms" in metrics
+    assert abs(metrics["qt_leads_mean_ms"]) < 10
+
+
+def test_a_record_of_one_lead_has_intervals_and_none_between_leads(
+    marked: tuple[Path, KnownEcg], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "peers", dict)
+    whole = wfdb.rdrecord(str(marked[0] / "sel1"), channels=[0])
+    wfdb.wrsamp(
+        "sel1",
+        fs=whole.fs,
+        units=whole.units,
+        sig_name=["patch"],
+        p_signal=whole.p_signal,
+        fmt=["16"],
+        write_dir=str(tmp_path),
+    )
+    (tmp_path / "sel1.atr").write_bytes((marked[0] / "sel1.atr").read_bytes())
+    metrics = ran("delineation", "--data", str(tmp_path), "--patients", "1")
+    assert "qrs_measured" in metrics
+    assert "qt_leads_mean_ms" not in metrics
+    wrong = CliRunner().invoke(app, ["delineation", "--data", str(tmp_path), "--records", "sel2"])
+    assert wrong.exit_code == 2
 
 
 def test_a_folder_without_records_is_used_wrongly(tmp_path: Path) -> None:

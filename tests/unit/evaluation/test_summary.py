@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vitalwire_cloud.evaluation.commands import app
-from vitalwire_cloud.evaluation.report import Report
+from vitalwire_cloud.evaluation.report import Report, columns, encoded, verdict
 
 
 def report(seed, *, auc=0.98, faults=0.0, **changes):
@@ -64,3 +64,16 @@ def test_what_is_no_report_is_refused(tmp_path):
     assert "holds no JSON" in table(tmp_path).output
     (tmp_path / "bad.json").write_text("{}")
     assert "give what `vitalwire evaluate --json` wrote" in table(tmp_path).output
+
+
+def test_what_has_no_bar_passes_none_and_what_is_no_number_is_left_out():
+    assert verdict(report(1, bar={})) == "no bar"
+    assert verdict(report(1, passed=False)) == "bar not reached"
+    kept = msgspec.json.decode(encoded(report(1, auc=float("nan"))), type=Report)
+    assert set(kept.metrics) == {"news2_errors", "other"}
+
+
+def test_only_what_has_an_unlabelled_figure_beside_it_leaves_its_column():
+    every = columns(report(1, metrics={"auc": 0.9, "labelled_auc": 0.95, "labelled_only": 0.5}))
+    assert every["ours"] == {"auc": 0.9, "labelled_only": 0.5}
+    assert every["with labels"] == {"auc": 0.95}
