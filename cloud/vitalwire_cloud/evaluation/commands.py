@@ -214,21 +214,40 @@ def calibration(
     report.say(outcome, json)
 
 
-@app.command(epilog="Example: vitalwire evaluate vitals --data recordings --json p7.json")
+@app.command(
+    epilog="Example: vitalwire evaluate vitals --data recordings --json p7.json\n\n"
+    "Example: vitalwire evaluate vitals --data recordings --model vitals-run"
+)
 def vitals(
     *,
     data: Annotated[
         Path, typer.Option("--data", help="Folder with cinc2012/ and mimic4wdb/.", metavar="DIR")
     ],
     json: Json = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Judge what `vitalwire train vitals` left there, and train nothing.",
+            metavar="DIR",
+            show_default="trained here, by stay",
+        ),
+    ] = None,
     stays: Annotated[int | None, typer.Option("--stays", min=100, help="Only so many stays.")] = None,
     seed: Seed = 1,
 ) -> None:
     """NEWS2 against its table; the model of vital signs on faults and on the outcome of stays never seen (P7)."""
     from vitalwire_cloud.evaluation import vitals as protocol  # noqa: PLC0415 - the name is the command's
+    from vitalwire_cloud.train.vitals_file import VitalsFileError, saved_vitals  # noqa: PLC0415 - used here only
 
+    if model == SHIPPED:
+        report.wrong("no model of vital signs ships: give the folder that `vitalwire train vitals` left")
+    try:
+        saved = None if model is None else saved_vitals(Path(model))
+    except VitalsFileError as error:
+        report.wrong(str(error))
     with running("P7") as steps:
-        outcome = protocol.vitals(data, seed=seed, limit=stays, steps=steps)
+        outcome = protocol.vitals(data, seed=seed, limit=stays, saved=saved, steps=steps)
     report.say(outcome, json)
 
 

@@ -110,10 +110,12 @@ def peers(train: Floats, *, seed: int) -> dict[str, Scorer]:
         lonely: NDArray[np.float64] = -forest.score_samples(now_and_change(given))
         return lonely
 
-    def early_warning(given: Floats) -> NDArray[np.float64]:
-        return np.array([partial_news2(row) for row in given[:, -1]], dtype=np.float64)
-
     return {"PCA": reconstruction, "isolation forest": isolation, "partial NEWS2": early_warning}
+
+
+def early_warning(windows: Floats) -> NDArray[np.float64]:
+    """Partial NEWS2 of the newest hour: a scorer that needs no training."""
+    return np.array([partial_news2(row) for row in windows[:, -1]], dtype=np.float64)
 
 
 def carried(windows: Floats) -> Floats:

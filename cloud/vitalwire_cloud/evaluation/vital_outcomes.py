@@ -4,7 +4,6 @@ The model of vital signs never sees an outcome; a logistic regression on what it
 stays of each fold, and so does the peer that has the same head on plain summaries.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,34 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vitalwire_cloud.evaluation.vital_faults import partial_news2
-from vitalwire_cloud.train.fit_vitals import VitalsModel, windows_of
+from vitalwire_cloud.train.fit_vitals import VitalsModel
+from vitalwire_cloud.train.fit_vitals_head import fit_vitals_head, summaries
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
-ENDS: Final = (12, 18, 24, 30, 36, 42, 48)
 RESAMPLES: Final = 500
 _COMPONENTS: Final = 8
-
-
-def summaries(cells: Floats) -> Scores:
-    """Mean, least, most, last and share measured of each sign of stays (n, hours, signs); NaN where never measured."""
-    last = np.full((cells.shape[0], cells.shape[2]), np.nan)
-    for hour in range(cells.shape[1]):
-        last = np.where(np.isfinite(cells[:, hour]), cells[:, hour], last)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a sign that was never measured has no mean
-        each = (np.nanmean(cells, axis=1), np.nanmin(cells, axis=1), np.nanmax(cells, axis=1))
-    return np.concatenate((*each, last, np.isfinite(cells).mean(axis=1)), axis=1).astype(np.float64)
-
-
-def described(model: VitalsModel, cells: Floats) -> Scores:
-    """What the model says of stays: its latents and expected signs over time, their mean, extremes and last."""
-    every = np.stack(
-        [model.described(windows_of(cells, np.full(cells.shape[0], end))) for end in ENDS], axis=1
-    )
-    parts = (every.mean(axis=1), every.min(axis=1), every.max(axis=1), every[:, -1])
-    return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 def fold_scores(
@@ -55,22 +34,23 @@ def fold_scores(
     plain, plain_test = summaries(train), summaries(test)
     centre = np.nanmean(plain, axis=0)
     plain, plain_test = (np.where(np.isfinite(each), each, centre) for each in (plain, plain_test))
-    rich = np.concatenate((described(model, train), plain), axis=1)
-    rich_test = np.concatenate((described(model, test), plain_test), axis=1)
     scaler = StandardScaler().fit(plain)
     units, units_test = scaler.transform(plain), scaler.transform(plain_test)
     pca = PCA(_COMPONENTS, random_state=seed).fit(units)
     forest = IsolationForest(n_estimators=100, random_state=seed).fit(units)
     off = np.square(units_test - pca.inverse_transform(pca.transform(units_test))).sum(axis=1)
     return {
-        "ours": _head(rich, died, rich_test, 0.01),
+        "ours": fit_vitals_head(model, train, died).risk(model, test),
         "logistic regression": _head(plain, died, plain_test, 0.1),
-        "partial NEWS2": np.array(
-            [max(partial_news2(row) for row in stay) for stay in test], dtype=np.float64
-        ),
+        "partial NEWS2": most_news2(test),
         "PCA": off,
         "isolation forest": -forest.score_samples(units_test),
     }
+
+
+def most_news2(cells: Floats) -> Scores:
+    """The highest partial NEWS2 (n,) of stays."""
+    return np.array([max(partial_news2(row) for row in stay) for stay in cells], dtype=np.float64)
 
 
 def _head(train: Scores, died: NDArray[np.bool_], test: Scores, strength: float) -> Scores:

@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.train import export as exporting
-from vitalwire_cloud.train import gan_command
+from vitalwire_cloud.train import gan_command, vitals_command
 from vitalwire_cloud.train.dataset import NoRecordError, Patient, TrainingDataError, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
 from vitalwire_cloud.train.fit_beat import Parent, RunRecord, fit, run_record
@@ -164,6 +164,10 @@ def representative(patients: list[Patient], seed: int) -> Beats:
 train_app.command(
     name="gan", epilog="Example: vitalwire train gan --data mitdb --out generator --seconds 280 --seed 1"
 )(gan_command.gan)
+
+train_app.command(name="vitals", epilog="Example: vitalwire train vitals --data recordings --out vitals-run")(
+    vitals_command.vitals
+)
 
 
 @export_app.callback(

@@ -1,15 +1,19 @@
 """The model of vital signs on a few hundred real stays."""
 
+import json
 import tarfile
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from vitalwire_cloud.evaluation import vital_faults
 from vitalwire_cloud.evaluation.commands import app
 from vitalwire_cloud.evaluation.vitals import vitals
 from vitalwire_cloud.models.vitals_vae import HOURS, SIGNS
+from vitalwire_cloud.train.commands import train_app
+from vitalwire_cloud.train.dataset import TrainingDataError
 from vitalwire_cloud.train.fit_vitals import fit_vitals, windows_of
 from vitalwire_cloud.train.vitals_data import read_stays
 
@@ -69,3 +73,62 @@ def test_a_fault_changes_only_what_it_says():
     changed = np.argwhere(pair.clean != pair.faulty)
     assert set(map(tuple, changed[:, 1:])) == {(HOURS - 1, 3)}
     assert (pair.faulty[:, -1, 3] == 20.0).all()
+
+
+class _CutOffError(Exception):
+    """Power, so to speak."""
+
+
+def test_a_run_that_is_cut_off_ends_as_one_that_is_not(hospital, tmp_path):
+    cells = read_stays(hospital / "cinc2012").cells
+    whole = fit_vitals(cells, seed=3, epochs=3)
+
+    def off(epoch, _lost):
+        if epoch == 2:
+            raise _CutOffError
+
+    with pytest.raises(_CutOffError):
+        fit_vitals(cells, seed=3, epochs=3, folder=tmp_path, progress=off)
+    told = []
+    again = fit_vitals(cells, seed=3, epochs=3, folder=tmp_path, progress=lambda epoch, _: told.append(epoch))
+    assert told == [2, 3]
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+    with pytest.raises(TrainingDataError, match="other data"):
+        fit_vitals(cells[:-1], seed=3, epochs=3, folder=tmp_path)
+
+
+def test_a_trained_model_is_judged_on_every_stay_and_trains_nothing(hospital, tmp_path):
+    run = tmp_path / "run"
+    said = CliRunner().invoke(
+        train_app, ["vitals", "--data", str(hospital), "--out", str(run), "--epochs", "2"]
+    )
+    assert said.exit_code == 0, said.output
+    record = json.loads((run / "run.json").read_bytes())
+    assert (record["stays"], record["epochs"], record["seed"]) == (STAYS, 2, 1)
+    assert record["data"] == read_stays(hospital / "cinc2012").digest
+    out = tmp_path / "p7.json"
+    judged = ["vitals", "--data", str(hospital), "--model", str(run), "--json", str(out)]
+    said = CliRunner().invoke(app, judged)
+    assert said.exit_code == 0, said.output
+    assert "warning: the model learned from stays of this archive" in said.output
+    report = json.loads(out.read_bytes())
+    assert {"news2_errors", "auc_faults", "auc_death"} <= set(report["metrics"])
+    assert set(report["peers"]) == {"partial NEWS2"}
+    once_more = CliRunner().invoke(app, judged)
+    assert json.loads(out.read_bytes()) == report, once_more.output
+
+
+@pytest.mark.parametrize(
+    ("of", "words", "said"),
+    [
+        (app, ("--model", "nothing"), "run `vitalwire train vitals` first"),
+        (app, ("--model", "shipped"), "no model of vital signs ships"),
+        (train_app, ("--out", "run"), "give the folder that holds cinc2012/"),
+    ],
+)
+def test_a_model_or_stays_that_are_not_there_are_wrong_use(of, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(of, ["vitals", "--data", str(tmp_path), *words])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
