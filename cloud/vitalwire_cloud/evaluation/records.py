@@ -37,6 +37,7 @@ class Recorded:
         name: of the record; digest: SHA-256 of its signal file.
         ecg_uv: (n,) one channel; missing samples are NaN.
         sample, symbol, aux: every annotation, in order.
+        noise: spans in which the annotators call this channel noisy or unreadable.
 
     """
 
@@ -47,6 +48,7 @@ class Recorded:
     sample: NDArray[np.int64]
     symbol: NDArray[np.str_]
     aux: tuple[str, ...]
+    noise: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_beat(self) -> NDArray[np.bool_]:
@@ -108,7 +110,24 @@ def read(path: Path, *, channel: int | None = None, seconds: float | None = None
         sample=np.asarray(note.sample, dtype=np.int64)[inside],
         symbol=np.asarray(note.symbol)[inside],
         aux=tuple(a.strip("\0") for a, use in zip(note.aux_note, inside, strict=True) if use),
+        noise=noisy_spans(note, channel, end),
     )
+
+
+def noisy_spans(note: wfdb.Annotation, channel: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Spans up to `end` in which a channel is annotated as noisy or unreadable.
+
+    The subtype of a change of signal quality (`~`) has a bit for each noisy channel, from the lowest, and four bits on
+    one for each that cannot be read; -1 says that nothing can be read, 0 that all is clean (WFDB software, `pschart`).
+    """
+    changes = [
+        (int(at), int(subtype))
+        for at, symbol, subtype in zip(note.sample, note.symbol, note.subtype, strict=True)
+        if symbol == "~" and at < end
+    ]
+    until = [*(at for at, _ in changes[1:]), end][: len(changes)]
+    marks = (1 << channel) | (16 << channel)
+    return tuple((at, to) for (at, subtype), to in zip(changes, until, strict=True) if subtype & marks)
 
 
 def noise(folder: Path, kind: str, *, fs_hz: float | None = None) -> NDArray[np.float64]:
