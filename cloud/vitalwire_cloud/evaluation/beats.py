@@ -19,19 +19,21 @@ from vitalwire_cloud.train.dataset import Patient, first_leads
 from vitalwire_cloud.train.fit_beat import BeatModel, fit
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
-from vitalwire_edge.inference.score import Judged, Scoring, Views
+from vitalwire_edge.inference.score import Judged, ScoreParameters, Scoring, Views
 
 FOLDS: Final = 5
 SCORE: Final = "score"
 UNLABELLED: Final = "unlabelled"
+SURPRISE: Final = "surprise"
 ALERT: Final = "alert"
 BOTTOM: Final = -1e6
 MIN_ABNORMAL: Final = 10
 CLASSES: Final = "NSVF"
 
 Columns = Mapping[str, NDArray[np.float64]]
-"""Scores (n,) of a patient's beats by name: `score` as a gateway gives it, `unlabelled` the same without what labels
-taught, `alert` what counts for an alert, and of a float model the parts of it."""
+"""Scores (n,) of a patient's beats by name: `score` as a gateway gives it, `unlabelled` by a head that learned from
+simulated ectopy alone, `alert` what counts for an alert; of a float model also `surprise`, which has no head, and the
+parts of it."""
 
 Scorer = Callable[[Patient], Columns]
 
@@ -71,12 +73,23 @@ class Judge:
 
 
 def float_scorer(model: BeatModel) -> Scorer:
-    """The float model as a function of a patient: the score and every view of it."""
-    scoring = Scoring(model.parameters)
+    """The float model as a function of a patient: the scores and every view of a beat."""
+    by = outputs_scorer(model.parameters)
+    return lambda patient: by(patient, model.run(patient))
 
-    def score(patient: Patient) -> Columns:
-        outputs = model.run(patient)
-        return columns(*judged(scoring, patient, outputs))
+
+def outputs_scorer(
+    parameters: ScoreParameters,
+) -> Callable[[Patient, tuple[NDArray[np.float32], ...]], Columns]:
+    """What is said of all beats of a patient of whom nothing was known, with the autoencoder's outputs for them."""
+    scoring, without_labels = Scoring(parameters), Scoring(parameters.without_labels())
+
+    def score(patient: Patient, outputs: tuple[NDArray[np.float32], ...]) -> Columns:
+        views, said = judged(scoring, patient, outputs)
+        unlabelled = without_labels.judged(views, patient.context, without_labels.begin())
+        parts = {"sequence": views.sequence, "shape": views.shape, "timing": views.timing}
+        scores = {SCORE: said.score, UNLABELLED: unlabelled.score, ALERT: said.alert, SURPRISE: said.surprise}
+        return scores | parts
 
     return score
 
@@ -84,31 +97,30 @@ def float_scorer(model: BeatModel) -> Scorer:
 def judged(
     scoring: Scoring, patient: Patient, outputs: tuple[NDArray[np.float32], ...]
 ) -> tuple[Views, Judged]:
-    """What is said of all beats of a patient of whom nothing was known, with the autoencoder's outputs for them."""
+    """The views of all beats of a patient of whom nothing was known, and what is said of them."""
     memory = scoring.begin()
     views = scoring.views(patient.beat, patient.context, outputs, memory.history)
     return views, scoring.judged(views, patient.context, memory)
 
 
-def columns(views: Views, judged: Judged) -> Columns:
-    """The same as columns."""
-    parts = {"sequence": views.sequence, "shape": views.shape, "timing": views.timing}
-    return {SCORE: judged.score, UNLABELLED: judged.unlabelled, ALERT: judged.alert} | parts
-
-
 def gateway_scorer(scorer: BeatScorer) -> Scorer:
     """The gateway's own scoring, one beat at a time. A beat it abstains from has the score NaN."""
+    without_labels = scorer.without_labels()
 
     def score(patient: Patient) -> Columns:
-        memory = scorer.begin()
-        given = zip(patient.sample, patient.beat, patient.reference, patient.context, strict=True)
-        said = [
-            scorer.score(BeatInput(int(at), beat, own, context, 1.0), memory)
-            for at, beat, own, context in given
+        memory, other = scorer.begin(), without_labels.begin()
+        given = [
+            BeatInput(int(at), beat, own, context, 1.0)
+            for at, beat, own, context in zip(
+                patient.sample, patient.beat, patient.reference, patient.context, strict=True
+            )
         ]
+        said = [scorer.score(each, memory) for each in given]
+        unlabelled = [without_labels.score(each, other) for each in given]
         return {
-            name: np.array([np.nan if one is None else getattr(one, name) for one in said])
-            for name in (SCORE, UNLABELLED, ALERT)
+            SCORE: np.array([np.nan if one is None else one.score for one in said]),
+            UNLABELLED: np.array([np.nan if one is None else one.score for one in unlabelled]),
+            ALERT: np.array([np.nan if one is None else one.alert for one in said]),
         }
 
     return score
@@ -141,7 +153,7 @@ def folds(patients: Sequence[Patient], seed: int) -> list[set[str]]:
 
 
 def parted(patients: Sequence[Patient], held: set[str]) -> tuple[list[Patient], list[Patient]]:
-    """Who is learned from, in every lead there is, and the first leads of who is held out."""
+    """Who is learned from, all that there is of them, and the first leads of who is held out."""
     return (
         [p for p in patients if p.patient not in held],
         [p for p in first_leads(patients) if p.patient in held],
@@ -153,7 +165,7 @@ _fitted: OrderedDict[tuple[object, ...], BeatModel] = OrderedDict()
 
 def fitted_model(train: Sequence[Patient], *, seed: int, epochs: int) -> BeatModel:
     """The model of these patients, kept: several protocols want the same folds. Raises `TrainingDataError`."""
-    key = (seed, epochs, *((p.record, p.lead, p.digest, p.sample.size) for p in train))
+    key = (seed, epochs, *((p.record, p.lead, p.draw, p.digest, p.sample.size) for p in train))
     if key not in _fitted:
         _fitted[key] = fit(train, seed=seed, epochs=epochs)
         if len(_fitted) > 2 * FOLDS:

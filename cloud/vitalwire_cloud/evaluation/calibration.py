@@ -141,7 +141,7 @@ def calibration(
     """Run protocol P6. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = {path.name: path for path in records.paths(data, paced=False, names=names)}
     advance = steps(len(paths))
-    patients = load_folder(data, cache=cache, names=list(paths), second_leads=model is None)
+    patients = load_folder(data, cache=cache, names=list(paths), to_learn=model is None)
     noises = {} if noise is None else {kind: records.noise(noise, kind) for kind, _ in NOISES}
     conditions = ["clean", *(f"{kind}{db:.0f}" for kind, db in NOISES if kind in noises)]
     every: dict[tuple[str, bool], list[Alerted]] = {(c, on): [] for c in conditions for on in (True, False)}

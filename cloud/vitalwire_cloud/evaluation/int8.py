@@ -15,14 +15,13 @@ from vitalwire_cloud.evaluation.beats import (
     Columns,
     Scored,
     Scorer,
-    columns,
     f1,
     fitted_model,
     float_scorer,
     folds,
     gateway_scorer,
-    judged,
     metrics,
+    outputs_scorer,
     parted,
     score_patient,
 )
@@ -36,7 +35,7 @@ from vitalwire_cloud.train.fit_beat import BeatModel
 from vitalwire_edge.inference.beat_model import BeatScorer
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.inference.runtime import LoadedModel, load
-from vitalwire_edge.inference.score import ScoreParameters, Scoring
+from vitalwire_edge.inference.score import ScoreParameters
 
 BAR: Final = {"d_auc": 0.002, "bytes": 180_000.0, "p50_us": 50.0, "f1": 85.0}
 ANCHORS: Final[dict[str, Metrics]] = {
@@ -88,10 +87,10 @@ def int8(
     """Run protocol P8. Raises `NoRecordError`, `TrainingDataError`, `OSError`.
 
     `f1` is at the threshold that the model brings, which served best on its training patients; of a model that knew no
-    labels, where alerts begin. `bytes` are of the network's file and the sequence model's weights. Times are of the
-    network; `whole_` ones of the gateway's score of a beat.
+    labels, where alerts begin. `bytes` are of the network's file and the weights of the sequence model and the heads.
+    Times are of the network; `whole_` ones of the gateway's score of a beat.
     """
-    patients = load_folder(data, cache=cache, names=names, second_leads=model is None)
+    patients = load_folder(data, cache=cache, names=names, to_learn=model is None)
     if model is not None:
         return _artifact(model, data, patients, seed=seed, advance=steps(len(patients)))
     held_out = folds(patients, seed)
@@ -138,7 +137,7 @@ def _fold(
         row.take([score_patient(p, file_scorer(runner, parameters)) for p in test], decision, threshold)
         given = export.given(fitted.parameters, beats)
         row.times_us.append(timed_us(lambda k, run=runner, of=given: run(of[k]), len(given)))  # type: ignore[misc]
-        row.size = len(file) + parameters.sequence.bytes
+        row.size = len(file) + parameters.bytes
         if name == export.DYNAMIC:
             row.whole_us.append(beat_times_us(BeatScorer(runner, parameters), test[0]))
 
@@ -177,12 +176,11 @@ def _artifact(
 
 def file_scorer(runner: LoadedModel, parameters: ScoreParameters) -> Scorer:
     """A model file as a function of a patient."""
-    scoring = Scoring(parameters)
+    by = outputs_scorer(parameters)
 
     def score(patient: Patient) -> Columns:
         beats = Beats(patient.beat, patient.reference, patient.context)
-        outputs = export.run_all(runner, parameters, beats)
-        return columns(*judged(scoring, patient, outputs))
+        return by(patient, export.run_all(runner, parameters, beats))
 
     return score
 

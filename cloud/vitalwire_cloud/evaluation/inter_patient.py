@@ -113,7 +113,7 @@ def inter_patient(
     """Run protocol P2. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = records.paths(data, paced=False, names=names)
     advance = steps(len(paths))
-    patients = load_folder(data, cache=cache, names=[path.name for path in paths], second_leads=model is None)
+    patients = load_folder(data, cache=cache, names=[path.name for path in paths], to_learn=model is None)
     folder = {path.name: path for path in paths}
     gathered = _Gathered([], [], [], [])
     by = _judged(model, patients) if model is not None else judges(patients, seed=seed, epochs=epochs)

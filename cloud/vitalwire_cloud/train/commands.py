@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from vitalwire_cloud.store.interface import StoreError
 from vitalwire_cloud.train import export as exporting
 from vitalwire_cloud.train import gan_command, vitals_command
-from vitalwire_cloud.train.dataset import NoRecordError, Patient, TrainingDataError, load_folder
+from vitalwire_cloud.train.dataset import NoRecordError, Patient, TrainingDataError, as_recorded, load_folder
 from vitalwire_cloud.train.export import Beats, FittedModelError
 from vitalwire_cloud.train.fit_beat import Parent, RunRecord, fit, run_record
 from vitalwire_cloud.train.stored import read_store
@@ -85,10 +85,9 @@ def beat(
         out.mkdir(parents=True, exist_ok=True)
         stored = [] if store is None else read_store(store, hours=hours)
         names = [r for r in records.split(",") if r]
-        annotated = (
-            [] if data is None else load_folder(data, cache=out / "cache", names=names, second_leads=True)
-        )
+        annotated = [] if data is None else load_folder(data, cache=out / "cache", names=names, to_learn=True)
         patients = stored + annotated
+        leads = as_recorded(patients)
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task("training", total=epochs)
             model = fit(
@@ -103,20 +102,22 @@ def beat(
                 parent=begun,
                 device=device,
             )
-        exporting.save(out, model.network, model.sequence, model.parameters, representative(patients, seed))
+        exporting.save(out, model.network, model.sequence, model.parameters, representative(leads, seed))
     except (NoRecordError, TrainingDataError, FittedModelError, StoreError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     sources = []
     if store is not None:
         sources.append(
-            f"{sum(int(p.normal.sum()) for p in stored)} beats of {len(stored)} devices of a store, taken for normal "
+            f"{sum(int(p.normal.sum()) for p in as_recorded(stored))} beats of {len(as_recorded(stored))} devices of a "
+            "store, taken for normal "
             "without labels"
         )
     if data is not None:
-        beats = sum(int(p.normal.sum()) for p in annotated)
+        known = as_recorded(annotated)
+        beats = sum(int(p.normal.sum()) for p in known)
         sources.append(
-            f"{beats} normal beats in {len(annotated)} leads of annotated records of the folder {data.name}"
+            f"{beats} normal beats in {len(known)} leads of annotated records of the folder {data.name}"
         )
     created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = run_record(
@@ -131,7 +132,7 @@ def beat(
     )
     (out / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
     typer.echo(
-        f"{record.epochs} epochs on {record.normal_beats} normal beats in {len(patients)} leads, loss "
+        f"{record.epochs} epochs on {record.normal_beats} normal beats in {len(leads)} leads, loss "
         f"{record.final_loss:.3f}, {record.parameters} parameters, in {record.seconds} s: {out}"
     )
     typer.echo("; ".join(sources))

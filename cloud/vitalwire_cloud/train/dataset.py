@@ -7,7 +7,7 @@ a record: 201 and 202 of MIT-BIH are one person.
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import structlog
 import wfdb
 from numpy.typing import NDArray
 
+from vitalwire_cloud.train.simulated_ectopy import Strip, with_ectopy
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import CONTEXT
 from vitalwire_edge.signal.beats import AFTER, BEFORE, WINDOW, RunningReference, beat_window
@@ -23,7 +24,7 @@ from vitalwire_edge.signal.chain import BeatWindow
 from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
 from vitalwire_edge.signal.resample import ResamplerBank
 
-CACHE_VERSION: Final = 2
+CACHE_VERSION: Final = 3
 PACED: Final = frozenset({"102", "104", "107", "217"})
 
 DS1: Final = (
@@ -41,6 +42,9 @@ _SAME_PATIENT: Final = {"202": "201"}
 _SWAPPED: Final = frozenset({"114"})
 """Records whose second channel is the lead that others have first."""
 _TO_UV: Final = {"mV": 1000.0, "V": 1e6, "uV": 1.0, "µV": 1.0}
+
+DRAWS: Final = 2
+"""How often ectopy is simulated in each lead that is learned from."""
 
 _log = structlog.get_logger()
 
@@ -61,6 +65,7 @@ class Patient:
         record: name; patient: whose it is.
         digest: SHA-256 of the signal file.
         lead: 0 the record's first lead, which protocols judge on; others serve training only.
+        draw: 0 as recorded; with another number a strip that simulated ectopy was written into, for a head alone.
         fs_hz: rate of `sample`.
         sample: (n,) R peaks.
         beat, reference: (n, WINDOW) in the patient's scale.
@@ -81,6 +86,7 @@ class Patient:
     label: NDArray[np.str_]
     unscored: NDArray[np.str_]
     lead: int = 0
+    draw: int = 0
 
     @property
     def normal(self) -> NDArray[np.bool_]:
@@ -119,10 +125,11 @@ def windows_at(
     return found
 
 
-def load_record(path: Path, lead: int = 0) -> Patient:
+def load_record(path: Path, lead: int = 0, draw: int = 0) -> Patient:
     """Read a lead of a WFDB record (path without suffix) with the record's `atr` annotations.
 
-    Raises `NoRecordError` where its unit is none of voltage.
+    With a `draw` simulated ectopy is written in, another one for each number. Raises `NoRecordError` where its unit is
+    none of voltage.
     """
     record = wfdb.rdrecord(str(path), channels=[1 - lead if path.name in _SWAPPED else lead])
     annotation = wfdb.rdann(str(path), "atr")
@@ -136,44 +143,72 @@ def load_record(path: Path, lead: int = 0) -> Patient:
         if symbol in _CLASSES
     }
     peaks = sorted(label_of)
-    found = list(features.inputs(windows_at(ecg_uv, fs_hz=fs_hz, peaks=peaks), fs_hz=fs_hz))
+    digest = hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest()
+    strip = Strip(ecg_uv, np.array(peaks, dtype=np.int64), np.array([label_of[at] for at in peaks]))
+    if draw:
+        strip = drawn(strip, fs_hz=fs_hz, digest=digest, lead=lead, draw=draw)
+    whole = patient_of_strip(
+        strip, fs_hz=fs_hz, record=path.name, patient=patient_of(path.name), digest=digest
+    )
+    return replace(whole, lead=lead, draw=draw)
+
+
+def drawn(strip: Strip, *, fs_hz: float, digest: str, lead: int, draw: int) -> Strip:
+    """A strip with simulated ectopy: of the same signal (`digest`), lead and number always the same."""
+    return with_ectopy(strip, fs_hz=fs_hz, rng=np.random.default_rng([int(digest[:16], 16), lead, draw]))
+
+
+def patient_of_strip(strip: Strip, *, fs_hz: float, record: str, patient: str, digest: str) -> Patient:
+    """The beats of a strip at its R peaks that have model inputs."""
+    found = list(features.inputs(windows_at(strip.ecg_uv, fs_hz=fs_hz, peaks=strip.peaks), fs_hz=fs_hz))
+    label_of = dict(zip(strip.peaks.tolist(), strip.label.tolist(), strict=True))
     scored = {each.sample for each in found}
     return Patient(
-        record=path.name,
-        patient=patient_of(path.name),
-        digest=hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest(),
+        record=record,
+        patient=patient,
+        digest=digest,
         fs_hz=fs_hz,
         sample=np.array([each.sample for each in found], dtype=np.int64),
         beat=np.array([each.beat for each in found], dtype=np.float32).reshape(-1, WINDOW),
         reference=np.array([each.reference for each in found], dtype=np.float32).reshape(-1, WINDOW),
         context=np.array([each.context for each in found], dtype=np.float32).reshape(-1, len(CONTEXT)),
         label=np.array([label_of[each.sample] for each in found], dtype="<U1"),
-        unscored=np.array([label_of[at] for at in peaks if at not in scored], dtype="<U1"),
-        lead=lead,
+        unscored=np.array([of for at, of in label_of.items() if at not in scored], dtype="<U1"),
     )
+
+
+def as_recorded(patients: Iterable[Patient]) -> list[Patient]:
+    """Those without simulated ectopy."""
+    return [patient for patient in patients if patient.draw == 0]
 
 
 def first_leads(patients: Iterable[Patient]) -> list[Patient]:
     """Those that protocols judge on."""
-    return [patient for patient in patients if patient.lead == 0]
+    return [patient for patient in patients if patient.lead == 0 and patient.draw == 0]
 
 
 def load_folder(
-    folder: Path, *, cache: Path | None = None, names: Iterable[str] = (), second_leads: bool = False
+    folder: Path, *, cache: Path | None = None, names: Iterable[str] = (), to_learn: bool = False
 ) -> list[Patient]:
     """Every non-paced annotated record of a folder (or those named), from the cache where it is current.
 
-    Its first lead; with `second_leads` the second one follows it, as a `Patient` of the same person: to a model that
-    shall run on any wearable's lead, another view of the heart is worth another patient. Raises `NoRecordError` where
-    there is no record.
+    Its first lead; `to_learn` from, the second one follows it, as a `Patient` of the same person (to a model that shall
+    run on any wearable's lead, another view of the heart is worth another patient), and then `DRAWS` of either with
+    simulated ectopy. Raises `NoRecordError` where there is no record.
     """
     wanted = set(names)
     found = sorted(path.with_suffix("") for path in folder.glob("*.atr"))
     paths = [p for p in found if p.name not in PACED and (not wanted or p.name in wanted)]
     if not paths:
         raise NoRecordError(f"no annotated record in {folder}: give a WFDB folder such as mitdb/")
-    leads = [(0, 1) if second_leads and _has_second(path) else (0,) for path in paths]
-    return [_cached(path, lead, cache) for path, each in zip(paths, leads, strict=True) for lead in each]
+    draws = range(DRAWS + 1 if to_learn else 1)
+    leads = [(0, 1) if to_learn and _has_second(path) else (0,) for path in paths]
+    return [
+        _cached(path, lead, draw, cache)
+        for path, each in zip(paths, leads, strict=True)
+        for draw in draws
+        for lead in each
+    ]
 
 
 def _has_second(path: Path) -> bool:
@@ -181,20 +216,20 @@ def _has_second(path: Path) -> bool:
     return len(units) > 1 and units[1] in _TO_UV
 
 
-def _cached(path: Path, lead: int, cache: Path | None) -> Patient:
+def _cached(path: Path, lead: int, draw: int, cache: Path | None) -> Patient:
     if cache is None:
-        return load_record(path, lead)
-    kept = cache / f"{path.name}.{lead}.{CACHE_VERSION}.{features.VERSION}.npz"
+        return load_record(path, lead, draw)
+    kept = cache / f"{path.name}.{lead}.{draw}.{CACHE_VERSION}.{features.VERSION}.npz"
     if kept.is_file() and kept.stat().st_mtime > path.with_suffix(".dat").stat().st_mtime:
         with np.load(kept, allow_pickle=False) as stored:
             values = {field.name: stored[field.name] for field in fields(Patient)}
         return Patient(**{k: v.item() if v.ndim == 0 else v for k, v in values.items()})
-    patient = load_record(path, lead)
+    patient = load_record(path, lead, draw)
     cache.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f".{os.getpid()}.part.npz")
     np.savez(
         part, allow_pickle=False, **{f.name: np.asarray(getattr(patient, f.name)) for f in fields(Patient)}
     )
     part.replace(kept)
-    _log.info("record prepared", record=path.name, lead=lead, beats=patient.sample.size)
+    _log.info("record prepared", record=path.name, lead=lead, draw=draw, beats=patient.sample.size)
     return patient

@@ -1,8 +1,9 @@
 """Fit the beat model on normal beats: autoencoder, sequence model, and what joins them (`joining`).
 
-No abnormal label enters the networks, an epoch, or the score without labels; only the head, which weighs and names what
-was found, learns from labels where there are any. The form of the score (which views count, and how) is not
-label-free: it was settled once after looking at labelled, cross-validated development patients; see `score`.
+No label of an abnormal beat enters the networks, an epoch, or the score without labels, whose head learns from
+simulated ectopy; only the other head learns from labels, where there are any. The form of the score (which views count,
+and how) is not label-free: it was settled once after looking at labelled, cross-validated development patients; see
+`score`.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from vitalwire_cloud.models.beat_sequence import BeatSequence
 from vitalwire_cloud.models.beat_vae import BeatVae, loss
 from vitalwire_cloud.train.checkpoint import Checkpoint, Limit
-from vitalwire_cloud.train.dataset import Patient, TrainingDataError
+from vitalwire_cloud.train.dataset import Patient, TrainingDataError, as_recorded
 from vitalwire_cloud.train.fit_sequence import Course, fit_sequence
 from vitalwire_cloud.train.joining import Outputs, joined
 from vitalwire_edge.inference import features
@@ -120,11 +121,11 @@ def fit(
     parent: Parent | None = None,
     device: str = "cpu",
 ) -> BeatModel:
-    """Train on the normal beats of patients until `epochs` or `seconds` are over.
+    """Train on the normal beats of patients until `epochs` or `seconds` are over; heads on simulated ectopy and labels.
 
     With `folder` checkpoints are left there after every epoch, and those that are there are resumed. With `parent` the
-    weights go on from it; view constants and thresholds are fitted anew to these patients, and so is the head where
-    they have labels. `device` is PyTorch's name
+    weights go on from it; view constants and thresholds are fitted anew to these patients, and so are the heads where
+    there is something to teach them. `device` is PyTorch's name
     for where to train; the same seed gives the same model on the CPU only.
 
     Raises:
@@ -139,12 +140,13 @@ def fit(
             f"the parent was trained on preprocessing {parent.parameters.preprocessing}, this is {features.VERSION}: "
             "train without a parent"
         )
-    parts = [np.flatnonzero(patient.normal) for patient in patients]
+    real = as_recorded(patients)
+    parts = [np.flatnonzero(patient.normal) for patient in real]
     if sum(part.size for part in parts) < 2 * BATCH:
         raise TrainingDataError(f"{sum(p.size for p in parts)} normal beats: at least {2 * BATCH} are needed")
     rng = np.random.default_rng(seed)
     chosen = [rng.permutation(part)[:BEATS_PER_PATIENT] for part in parts]
-    shares = [(patient, which) for patient, which in zip(patients, chosen, strict=True) if which.size]
+    shares = [(patient, which) for patient, which in zip(real, chosen, strict=True) if which.size]
     bare = _constants(np.concatenate([p.context[k] for p, k in shares]), BeatSequence(), parent)
     scoring = Scoring(bare)
     rhythm = [scoring.normalised(p.context[k])[:, SHAPE_FEATURES:] for p, k in shares]
@@ -172,7 +174,11 @@ def fit(
         bare, sequence=checked_by(sequence.weights(), some[:: len(shares)].reshape(-1, TOKEN))
     )
     scoring = Scoring(parameters)
-    every = [Outputs(p, k, outputs(network, scoring, p.beat, p.reference, p.context)) for p, k in shares]
+    none = np.empty(0, dtype=np.int64)
+    every = [
+        Outputs(p, k, outputs(network, scoring, p.beat, p.reference, p.context))
+        for p, k in (*shares, *((each, none) for each in patients if each.draw))
+    ]
     whole = joined(parameters, every, seed=seed, parent=None if parent is None else parent.parameters)
     return BeatModel(network, sequence, whole, done, last)
 
@@ -272,7 +278,7 @@ def run_record(
         parameters=sum(p.numel() for net in (model.network, model.sequence) for p in net.parameters()),
         preprocessing=features.VERSION,
         records=inherited | {patient.record: patient.digest for patient in patients},
-        normal_beats=sum(int(patient.normal.sum()) for patient in patients),
+        normal_beats=sum(int(patient.normal.sum()) for patient in as_recorded(patients)),
         torch=str(torch.__version__),
         python=platform.python_version(),
         machine=platform.machine(),

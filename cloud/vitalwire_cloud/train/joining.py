@@ -1,8 +1,9 @@
-"""From two fitted networks to one score: the constants that join them, the head, and where alerts and decisions begin.
+"""From two fitted networks to one score: the constants that join them, the heads, and where alerts and decisions begin.
 
-Only the head and the decision learn from labels, and those from first leads alone: who labelled a beat saw it there,
-while in another lead it may look like any other. Both thresholds are found on what a head that does not know a patient
-says of the patient's beats, for so it will be on a gateway.
+One head learns from simulated ectopy alone. Another one, and the decision, learn from labels too where there are any,
+from first leads alone: who labelled a beat saw it there, while in another lead it may look like any other. Both
+thresholds are found on what a head that does not know a patient says of the patient's beats, for so it will be on a
+gateway.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitalwire_cloud.train.dataset import Patient
-from vitalwire_cloud.train.fit_head import fit_head, strangers
+from vitalwire_cloud.train.fit_head import MIN_BEATS, Looked, fit_head, strangers
 from vitalwire_edge.inference.calibration import alert_scores
-from vitalwire_edge.inference.head import ABNORMAL, CLASSES, Head, odds, seen
+from vitalwire_edge.inference.head import CLASSES, Head, seen
 from vitalwire_edge.inference.level import OwnLevel
-from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views, ventricular_first
+from vitalwire_edge.inference.score import ScoreParameters, Scoring, Views, ventricular_first, weighed
 
 BUDGET_PER_HOUR: Final = 6
 BEATS_PER_HOUR: Final = 4500
@@ -28,17 +29,27 @@ THRESHOLD_QUANTILE: Final = 1 - BUDGET_PER_HOUR / BEATS_PER_HOUR
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """A patient, those of its normal beats (k,) that trained the networks, and what these say of all n of its beats."""
+    """A patient, what the autoencoder says of its n beats, and those (k,) that trained: none of simulated ectopy."""
 
     patient: Patient
     learned: NDArray[np.int64]
     outputs: tuple[NDArray[np.float32], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A patient's views (n,), surprise relative to the patient, and what a head sees (n, SEEN)."""
+
+    patient: Patient
+    views: Views
+    surprise: NDArray[np.float64]
+    looked: NDArray[np.float64]
+
+
 def joined(
     bare: ScoreParameters, every: Sequence[Outputs], *, seed: int, parent: ScoreParameters | None
 ) -> ScoreParameters:
-    """Parameters with view constants, head and thresholds. Without labels to learn from, the parent's head stays."""
+    """Parameters with view constants, heads and thresholds; a head that nothing here can teach is the parent's."""
     scoring = Scoring(bare)
     raw = [scoring.raw_views(each.patient.beat, each.patient.context, each.outputs) for each in every]
     known = np.concatenate([of[each.learned] for of, each in zip(raw, every, strict=True)])
@@ -49,46 +60,75 @@ def joined(
         view_width=np.maximum(width, 1e-3).tolist(),
     )
     scoring = Scoring(parameters)
-    first = [(of, each.patient) for of, each in zip(raw, every, strict=True) if each.patient.lead == 0]
-    views = [scoring.joined(of, np.zeros(len(of))) for of, _ in first]
-    return _with_labels(parameters, [patient for _, patient in first], views, seed, parent)
+    looks = [_look(scoring, of, each.patient) for of, each in zip(raw, every, strict=True)]
+    simulated = [(each.patient, each.looked) for each in looks if each.patient.draw]
+    return _with_heads(
+        parameters,
+        [each for each in looks if each.patient.lead == 0 and each.patient.draw == 0],
+        simulated,
+        seed,
+        parent,
+    )
 
 
-def _with_labels(
+def _look(scoring: Scoring, raw: NDArray[np.float64], patient: Patient) -> _Seen:
+    views = scoring.joined(raw, np.zeros(len(raw)))
+    surprise = OwnLevel().relatives(views.joined)
+    return _Seen(patient, views, surprise, seen((views.sequence, views.shape, surprise), patient.context))
+
+
+def _with_heads(
     parameters: ScoreParameters,
-    patients: Sequence[Patient],
-    views: Sequence[Views],
+    first: Sequence[_Seen],
+    simulated: Sequence[Looked],
     seed: int,
     parent: ScoreParameters | None,
 ) -> ScoreParameters:
-    unlabelled = [OwnLevel().relatives(each.joined) for each in views]
-    looked = [
-        seen((v.sequence, v.shape, u), p.context) for v, u, p in zip(views, unlabelled, patients, strict=True)
-    ]
-    head, decision = fit_head(patients, looked), None
-    if head is not None:
-        logits = strangers(patients, looked, head, seed=seed)
-    elif parent is not None and parent.weighing_head is not None:
-        head, decision = parent.weighing_head, parent.decision
-        logits = [Head(head).logits(each) for each in looked]
+    patients = [each.patient for each in first]
+    real = [(each.patient, each.looked) for each in first]
+    head = fit_head(simulated, seed=seed) or (None if parent is None else parent.simulated_head)
+    teachers = [*real, *simulated] if _labelled(patients) else simulated
+    taught = fit_head(teachers, seed=seed) if _labelled(patients) else None
+    kept = None if parent is None else parent.labelled_head
+    if taught is None and kept is not None:
+        logits = [Head(kept).logits(each) for _, each in real]
+    elif (whole := taught or head) is not None:
+        logits = strangers(real, teachers, whole, seed=seed)
     else:
-        alerts = [alert_scores(u, p.context) for u, p in zip(unlabelled, patients, strict=True)]
+        alerts = [alert_scores(each.surprise, each.patient.context) for each in first]
         return msgspec.structs.replace(parameters, threshold=_alert_threshold(alerts, patients))
-    if decision is None:
-        counted = [p.late & np.isin(p.label, list(CLASSES)) for p in patients]
-        scores = [
-            OwnLevel().relatives(v.joined + odds(each, ABNORMAL))
-            for v, each in zip(views, logits, strict=True)
-        ]
-        decision = best_threshold(
-            np.concatenate([p.label[k] != "N" for p, k in zip(patients, counted, strict=True)]),
-            np.concatenate([score[k] for score, k in zip(scores, counted, strict=True)]),
-        )
+    decision = None
+    if taught is not None:
+        decision = _decision(first, logits)
+    elif parent is not None and kept is not None:
+        decision = parent.decision
     alerts = [
-        ventricular_first(u, each, p.context) for u, each, p in zip(unlabelled, logits, patients, strict=True)
+        ventricular_first(each.surprise, of, each.patient.context)
+        for each, of in zip(first, logits, strict=True)
     ]
-    threshold = _alert_threshold(alerts, patients)
-    return msgspec.structs.replace(parameters, threshold=threshold, decision=decision, head=head)
+    return msgspec.structs.replace(
+        parameters,
+        threshold=_alert_threshold(alerts, patients),
+        decision=decision,
+        simulated_head=head,
+        labelled_head=taught or kept,
+    )
+
+
+def _labelled(patients: Sequence[Patient]) -> bool:
+    """Whether somebody labelled enough ectopy."""
+    return min(sum(int((p.label == name).sum()) for p in patients) for name in "SV") >= MIN_BEATS
+
+
+def _decision(first: Sequence[_Seen], logits: Sequence[NDArray[np.float64]]) -> float:
+    counted = [each.patient.late & np.isin(each.patient.label, list(CLASSES)) for each in first]
+    scores = [
+        OwnLevel().relatives(weighed(each.views.joined, of)) for each, of in zip(first, logits, strict=True)
+    ]
+    return best_threshold(
+        np.concatenate([each.patient.label[k] != "N" for each, k in zip(first, counted, strict=True)]),
+        np.concatenate([score[k] for score, k in zip(scores, counted, strict=True)]),
+    )
 
 
 def _alert_threshold(alerts: Sequence[NDArray[np.float64]], patients: Sequence[Patient]) -> float:

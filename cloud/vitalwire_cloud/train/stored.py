@@ -11,6 +11,8 @@ A model alert that staff rejected turns this around: what it was about is an unu
 and just what the model must learn. The rules drop normal beats (sinus arrhythmia, a cough) rather than let an ectopic
 one in: a model that learned from ectopy stops noticing it, one that saw a little less variety alerts a little more.
 A patient whose beats mostly fail is left out, for then the reference beat itself may not be a normal one.
+
+So that a head has something to learn from, ectopy is simulated in the longest unbroken stretch of each strip.
 """
 
 import hashlib
@@ -30,7 +32,8 @@ from vitalwire_cloud.config import ENV_PREFIX, CloudConfig
 from vitalwire_cloud.metadata.register import Assignment, RegisterError, open_register
 from vitalwire_cloud.store.interface import DeviceRecord, Segment, StoreError, StoreReading
 from vitalwire_cloud.store.opening import open_reader
-from vitalwire_cloud.train.dataset import Patient
+from vitalwire_cloud.train.dataset import DRAWS, Patient, drawn, patient_of_strip
+from vitalwire_cloud.train.simulated_ectopy import Strip
 from vitalwire_edge.inference import features
 from vitalwire_edge.inference.features import BeatInput
 from vitalwire_edge.process import config as layers
@@ -59,6 +62,9 @@ _DESK_FILE: Final = "desk.sqlite"
 _PATIENTS_FILE: Final = "patients.sqlite"
 _STRIP_NS: Final = 600 * 1_000_000_000
 _ALARMS: Final = 1000
+_SEAM: Final = 2
+_DRAWN_S: Final = 1800
+"""At most so much of a device's strip has ectopy simulated in it: as much as a record of a database."""
 
 _log = structlog.get_logger()
 
@@ -86,6 +92,8 @@ class _Heard:
     analysable: NDArray[np.bool_]
     fs_hz: float
     digest: str
+    stretch: tuple[int, NDArray[np.float32]]
+    """First sample and samples of the longest unbroken stretch, at most `_DRAWN_S` of it."""
 
 
 def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
@@ -102,6 +110,7 @@ def read_store(folder: Path, *, hours: float = 24.0) -> list[Patient]:
             hours=hours,
             rejected=_rejected(config),
             assignments=_assignments(config),
+            to_learn=True,
         )
     finally:
         reader.close()
@@ -138,8 +147,11 @@ def load_store(
     hours: float = 24.0,
     rejected: Collection[str] = (),
     assignments: Sequence[Assignment] = (),
+    to_learn: bool = False,
 ) -> list[Patient]:
     """The patients of a store with enough normal beats, from the last `hours` before `until_ns`.
+
+    `to_learn` from, each is followed by `DRAWS` with simulated ectopy.
 
     Where there are `assignments`, a patient is who wore the devices, and what nobody's device sent is left out; where
     there are none, a device is a patient. `rejected` are the ids of model alerts that staff called false. Beats that
@@ -152,9 +164,10 @@ def load_store(
         spans = _spans(record.device, assignments, until_ns - int(hours * 3600e9), until_ns)
         for number, (person, from_ns, to_ns) in enumerate(spans, 1):
             name = record.device if len(spans) == 1 else f"{record.device}.{number}"
-            patient = _prepared(store, record, name, person, (from_ns, to_ns), mine, frozenset(rejected))
-            if patient is not None:
-                found.append(patient)
+            draws = DRAWS if to_learn else 0
+            found += _prepared(
+                store, record, name, person, (from_ns, to_ns), mine, frozenset(rejected), draws
+            )
     return found
 
 
@@ -183,19 +196,36 @@ def _prepared(
     span: tuple[int, int],
     mine: Sequence[_Episode],
     rejected: frozenset[str],
-) -> Patient | None:
-    """A stretch of a device's data, if enough of it can be learned from. `name` never tells the person's."""
+    draws: int,
+) -> list[Patient]:
+    """A stretch of a device's data, if enough of it can be learned from, and so many with simulated ectopy.
+
+    `name` never tells the person's.
+    """
     heard = _hear(store, record, *span)
     if heard is None:
-        return None
+        return []
     marked = _marked(store, record.device, heard.at_ns)
     clear = _clear(heard, mine, rejected)
     normal = clear & ((marked & _ordinary(heard)) | _called_false(heard, mine, rejected))
     if normal.sum() < max(MIN_BEATS, MIN_SHARE * clear.sum()):
         _log.info("device left out", device=record.device, beats=marked.size, normal=int(normal.sum()))
-        return None
+        return []
     _log.info("device prepared", device=record.device, beats=normal.size, normal=int(normal.sum()))
-    return _patient(name, person, heard, normal)
+    whole = _patient(name, person, heard, normal)
+    return [whole, *(_drawn(whole, heard.stretch, draw) for draw in range(1, draws + 1))]
+
+
+def _drawn(whole: Patient, stretch: tuple[int, NDArray[np.float32]], draw: int) -> Patient:
+    """The patient's stretch with simulated ectopy."""
+    first, ecg_uv = stretch
+    inside = (whole.sample >= first) & (whole.sample < first + ecg_uv.size)
+    strip = Strip(ecg_uv, whole.sample[inside] - first, whole.label[inside])
+    simulated = drawn(strip, fs_hz=whole.fs_hz, digest=whole.digest, lead=whole.lead, draw=draw)
+    patient = patient_of_strip(
+        simulated, fs_hz=whole.fs_hz, record=whole.record, patient=whole.patient, digest=whole.digest
+    )
+    return replace(patient, draw=draw)
 
 
 def _episodes(store: StoreReading) -> Iterator[_Episode]:
@@ -225,7 +255,8 @@ def _hear(store: StoreReading, record: DeviceRecord, from_ns: int, until_ns: int
     if not segments:
         return None
     fs_hz = segments[-1].rate_hz
-    windows, seconds, clock = _through_chain([s for s in segments if s.rate_hz == fs_hz], fs_hz)
+    segments = [segment for segment in segments if segment.rate_hz == fs_hz]
+    windows, seconds, clock = _through_chain(segments, fs_hz)
     inputs = list(features.inputs(windows, fs_hz=fs_hz))
     if not inputs:
         return None
@@ -233,7 +264,30 @@ def _hear(store: StoreReading, record: DeviceRecord, from_ns: int, until_ns: int
     digest = hashlib.sha256()
     for segment in segments:
         digest.update(segment.samples.tobytes())
-    return _Heard(inputs, clock.ns(sample), _analysable(seconds, sample, fs_hz), fs_hz, digest.hexdigest())
+    analysable = _analysable(seconds, sample, fs_hz)
+    stretch = _longest(segments, clock.first, fs_hz)
+    return _Heard(inputs, clock.ns(sample), analysable, fs_hz, digest.hexdigest(), stretch)
+
+
+def _longest(
+    segments: Sequence[Segment], first: NDArray[np.int64], fs_hz: float
+) -> tuple[int, NDArray[np.float32]]:
+    """The longest run of segments without a gap: its first sample, and its samples, at most `_DRAWN_S`.
+
+    Clocks drift, so that a sample or two may be missing between two segments: they are interpolated.
+    """
+    ends = first + np.array([segment.samples.size for segment in segments])
+    breaks = np.flatnonzero(first[1:] - ends[:-1] > _SEAM) + 1
+    run = max(np.split(np.arange(first.size), breaks), key=lambda of: int(ends[of[-1]] - first[of[0]]))
+    begun = int(first[run[0]])
+    ecg_uv = np.full(min(int(ends[run[-1]]) - begun, int(_DRAWN_S * fs_hz)), np.nan, dtype=np.float32)
+    for k in run:
+        at = int(first[k]) - begun
+        there = ecg_uv[at : at + segments[k].samples.size]
+        there[:] = segments[k].samples[: there.size]
+    missing = np.isnan(ecg_uv)
+    ecg_uv[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), ecg_uv[~missing])
+    return begun, ecg_uv
 
 
 @dataclass(frozen=True, slots=True)

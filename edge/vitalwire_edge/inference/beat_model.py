@@ -41,7 +41,7 @@ class BeatScore(msgspec.Struct, frozen=True):
     Attributes:
         sample: the beat's R peak.
         score: higher is stranger, relative to the patient: sequence and shape in robust units of normal beats, and what
-            labels taught; `unlabelled` is the same without that. `alert` is what counts for an alert.
+            the head makes of it. `alert` is what counts for an alert.
         shape, timing: the autoencoder's surprise, in the same units; amplitude: deviation of the QRS amplitude from
             the patient's own, in standard deviations.
         likeness: class of ANSI/AAMI EC57 that the beat looks most like, and how probable; None where the model has no
@@ -51,7 +51,6 @@ class BeatScore(msgspec.Struct, frozen=True):
 
     sample: int
     score: float
-    unlabelled: float
     alert: float
     shape: float
     timing: float
@@ -67,7 +66,12 @@ class BeatScorer:
 
     def __init__(self, runner: Runner, parameters: ScoreParameters) -> None:
         self._runner = runner
+        self._parameters = parameters
         self._scoring = Scoring(parameters)
+
+    def without_labels(self) -> "BeatScorer":
+        """The same without anything that labels of abnormal beats had a part in."""
+        return BeatScorer(self._runner, self._parameters.without_labels())
 
     @property
     def threshold(self) -> float:
@@ -98,10 +102,10 @@ class BeatScorer:
         """What to hand to `score` for a patient of whom nothing is known yet."""
         return self._scoring.begin()
 
-    def resumed(self, history: bytes, unlabelled: Sequence[float], weighed: Sequence[float]) -> Memory:
+    def resumed(self, history: bytes, surprise: Sequence[float], weighed: Sequence[float]) -> Memory:
         """A memory that was kept: packed history and the values of both levels; a history of other size begins anew."""
         memory = Memory(self._scoring.sequence.resumed(history), OwnLevel(), OwnLevel())
-        memory.unlabelled.restore(unlabelled)
+        memory.surprise.restore(surprise)
         memory.weighed.restore(weighed)
         return memory
 
@@ -119,7 +123,6 @@ class BeatScorer:
         return BeatScore(
             sample=beat.sample,
             score=float(judged.score[0]),
-            unlabelled=float(judged.unlabelled[0]),
             alert=float(judged.alert[0]),
             shape=float(views.shape[0]),
             timing=float(views.timing[0]),

@@ -1,8 +1,8 @@
-"""What labels add: how probably a beat is normal, supraventricular, ventricular or fusion (ANSI/AAMI EC57).
+"""How probably a beat is normal, supraventricular, ventricular or fusion (ANSI/AAMI EC57).
 
-A linear head (multinomial logistic regression) on what the generative models say of a beat, relative to its patient,
-and on the context features. It learned from labels, which those models never do. Its odds against normal are added to
-the score; its most probable class names an alert.
+A small network sees what the generative models say of a beat, relative to its patient, and the context features. It
+learned from ectopy that was written into recordings, and from labels where there were any; those models know normal
+beats only. Half its odds against normal are added to the score; its most probable class names an alert.
 """
 
 from typing import Annotated, Final
@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vitalwire_edge.inference.features import CONTEXT
+from vitalwire_edge.inference.sequence import Layer
 
 CLASSES: Final = "NSVF"
 ABNORMAL: Final = CLASSES.index("S")
@@ -24,14 +25,17 @@ NAMES: Final = {
     "V": "a ventricular ectopic beat",
     "F": "a fusion beat",
 }
-SAID: Final = ("sequence", "shape", "unlabelled")
-"""What the generative models say, before the features of `CONTEXT`: both views tamed, and the score that joins them."""
+SAID: Final = ("sequence", "shape", "surprise")
+"""What the generative models say, before the features of `CONTEXT`: both views tamed, and what joins them."""
 SEEN: Final = len(SAID) + len(CONTEXT)
 CLIP: Final = 6.0
 ODDS_RAIL: Final = 15.0
 """No beat's odds are more certain than this, in nats."""
 
-_Row = Annotated[list[float], msgspec.Meta(min_length=1, max_length=4096)]
+HIDDEN: Final = (48, 24)
+_LAYERS: Final = tuple(zip((*HIDDEN, len(CLASSES)), (SEEN, *HIDDEN), strict=True))
+
+_Row = Annotated[list[float], msgspec.Meta(min_length=SEEN, max_length=SEEN)]
 
 
 class HeadError(ValueError):
@@ -39,28 +43,39 @@ class HeadError(ValueError):
 
 
 class HeadParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`centre` and `width` (n) normalise the features; `weights` (4, n) and `bias` (4) are by class of `CLASSES`."""
+    """`centre` and `width` (SEEN) normalise what is seen; three layers lead from it to logits by class of `CLASSES`."""
 
     centre: _Row
     width: _Row
-    weights: Annotated[list[_Row], msgspec.Meta(min_length=4, max_length=4)]
-    bias: Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+    layers: Annotated[list[Layer], msgspec.Meta(min_length=len(_LAYERS), max_length=len(_LAYERS))]
+
+    @property
+    def bytes(self) -> int:
+        """Size of weights, scales and biases as they are meant, whatever text carries them."""
+        return sum(each.bytes for each in self.layers) + 4 * (len(self.centre) + len(self.width))
+
+    def quantised(self) -> "HeadParameters":
+        """The same with weights in int8, as they travel."""
+        return msgspec.structs.replace(self, layers=[each.quantised() for each in self.layers])
 
 
 class Head:
-    """The head of one set of parameters. Raises `HeadError`."""
+    """The head of one set of parameters. Raises `HeadError`, `SequenceWeightsError`."""
 
     def __init__(self, parameters: HeadParameters) -> None:
+        sizes = tuple((each.rows, each.columns) for each in parameters.layers)
+        if sizes != _LAYERS:
+            raise HeadError(f"layers of the head are {sizes}, not {_LAYERS}: export the model anew")
         self._centre = np.asarray(parameters.centre)
         self._width = np.asarray(parameters.width)
-        if {len(row) for row in (*parameters.weights, parameters.centre, parameters.width)} != {SEEN}:
-            raise HeadError(f"rows of the head have not {SEEN} numbers each: export the model anew")
-        self._weights = np.asarray(parameters.weights)
-        self._bias = np.asarray(parameters.bias)
+        self._weights = tuple(each.matrix() for each in parameters.layers)
+        self._biases = tuple(np.asarray(each.bias, np.float32) for each in parameters.layers)
 
     def logits(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
         """How `CLASSES` stand, in nats up to a constant: (n, 4) for what is `seen` (n, SEEN)."""
-        said: NDArray[np.float64] = _logits(seen, self._centre, self._width, self._weights, self._bias)
+        said: NDArray[np.float64] = _logits(
+            in_units(seen, self._centre, self._width), *self._weights, *self._biases
+        )
         return said
 
 
@@ -84,12 +99,12 @@ def tamed(view: float) -> float:
 def _seen(
     sequence: NDArray[np.float64],
     shape: NDArray[np.float64],
-    unlabelled: NDArray[np.float64],
+    surprise: NDArray[np.float64],
     context: NDArray[np.float32],
 ) -> NDArray[np.float64]:
     whole = np.empty((context.shape[0], SEEN))
     for k in range(context.shape[0]):
-        whole[k, 0], whole[k, 1], whole[k, 2] = tamed(sequence[k]), tamed(shape[k]), unlabelled[k]
+        whole[k, 0], whole[k, 1], whole[k, 2] = tamed(sequence[k]), tamed(shape[k]), surprise[k]
         for i in range(context.shape[1]):
             whole[k, len(SAID) + i] = context[k, i]
     return whole
@@ -109,19 +124,19 @@ def in_units(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _logits(
-    seen: NDArray[np.float64],
-    centre: NDArray[np.float64],
-    width: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    bias: NDArray[np.float64],
+    units: NDArray[np.float64],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    third: NDArray[np.float32],
+    first_bias: NDArray[np.float32],
+    second_bias: NDArray[np.float32],
+    third_bias: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    units = in_units(seen, centre, width)
-    said = np.empty((seen.shape[0], bias.size))
-    for k in range(seen.shape[0]):
-        for j in range(bias.size):
-            said[k, j] = bias[j]
-            for i in range(seen.shape[1]):
-                said[k, j] += units[k, i] * weights[j, i]
+    said = np.empty((units.shape[0], third_bias.size))
+    for k in range(units.shape[0]):
+        hidden = np.maximum(np.dot(first, units[k].astype(np.float32)) + first_bias, 0)
+        hidden = np.maximum(np.dot(second, hidden) + second_bias, 0)
+        said[k] = np.dot(third, hidden) + third_bias
     return said
 
 

@@ -1,14 +1,15 @@
 """From the models' outputs and the context features to one score, in plain arithmetic.
 
-What is said of a beat without any label joins two views of it, both of models that learned from normal beats only,
+How much a beat surprises joins two views of it, both of models that learned from normal beats only,
 each in robust units of the normal training beats with its tail tamed by a logarithm: how much the beat surprises the
 sequence model that followed this patient's beats so far (`sequence`), twice, and how unlikely its shape is to the
 autoencoder that knows the patient's reference beat, once. The sequence model sees rhythm from one side: a beat that
 comes early is strange, one that comes late after an early one is not, and the time to the next beat counts only where
 it is long (a compensatory pause). Half of the patient's own level is taken off (`level`).
 
-The score adds what labels taught: the head's odds against a normal beat (`head`), before the patient's own level of
-that sum is taken off. A model without a head scores without labels.
+The score adds half a head's odds against a normal beat (`head`), before the patient's own level of that sum is taken
+off. One head learned from simulated ectopy alone, so that no label of an abnormal beat has a part in it; another, where
+there were labels, from those too, and is taken if it is there. A model without a head scores by surprise.
 
 How the views are joined, and that rhythm is seen from one side, was picked among about forty forms after seeing
 labelled, cross-validated figures on the development patients (DS1), when a Gaussian mixture stood where the sequence
@@ -31,8 +32,6 @@ from vitalwire_edge.inference.level import OwnLevel
 from vitalwire_edge.inference.sequence import CLIP, History, Sequence, SequenceWeights
 
 FORM: Final = 4
-HEAD_FORM: Final = 4
-"""Of the oldest score whose head weighs beats. One of form 3 saw other things and is left out, labels with it."""
 
 _MIN_LOG_VARIANCE: Final = -6.0
 _MAX_LOG_VARIANCE: Final = 3.0
@@ -41,7 +40,8 @@ _SAMPLE_CEILING: Final = 60.0
 _BEAT_CLIP: Final = 6.0
 _FAR: Final = 30.0
 
-VENTRICULAR_SHARE: Final = 0.5
+ODDS_SHARE: Final = 0.5
+"""Of a head's odds, that count: on a patient that it does not know they promise too much."""
 
 VIEWS: Final = 3
 _WEIGHTS: Final = np.array((2.0, 1.0, 0.0))
@@ -64,8 +64,9 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     `centre` and `width` (18) normalise the context, `one_sided_centre` and `one_sided_width` (18) the same seen from
     one side. `view_centre` and `view_width` (3) are median and robust width of sequence, shape and timing over normal
     training beats. `threshold` is where alerts begin, `decision` where a beat is called abnormal (None where there were
-    no labels to choose it by). `form` is that of the score. `head` weighs and names beats; None where training had no
-    labels.
+    no labels to choose it by). `form` is that of the score. `simulated_head` learned from simulated ectopy alone,
+    `labelled_head` from labels too; None where training had none. `head` is what form 3 had: it saw other things and is
+    left out, and a score of that form stays what it was.
     """
 
     form: Literal[3, 4] = FORM
@@ -79,20 +80,37 @@ class ScoreParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     view_width: list[float]
     threshold: float
     decision: float | None = None
-    head: HeadParameters | None = None
+    head: dict[str, object] | None = None
+    simulated_head: HeadParameters | None = None
+    labelled_head: HeadParameters | None = None
 
     @property
-    def weighing_head(self) -> HeadParameters | None:
-        """The head, where it is one that weighs."""
-        return self.head if self.form >= HEAD_FORM else None
+    def best_head(self) -> HeadParameters | None:
+        """The head that gateways take."""
+        return self.labelled_head or self.simulated_head
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights here, of the sequence model and the heads."""
+        heads = (self.simulated_head, self.labelled_head)
+        return self.sequence.bytes + sum(each.bytes for each in heads if each is not None)
+
+    def without_labels(self) -> "ScoreParameters":
+        """The same without anything that labels of abnormal beats had a part in."""
+        return msgspec.structs.replace(self, labelled_head=None, decision=None)
 
     def quantised(self) -> "ScoreParameters":
-        """The same with the sequence model's weights in int8, as they travel."""
-        return msgspec.structs.replace(self, sequence=self.sequence.quantised())
+        """The same with weights in int8, as they travel."""
+        return msgspec.structs.replace(
+            self,
+            sequence=self.sequence.quantised(),
+            simulated_head=None if self.simulated_head is None else self.simulated_head.quantised(),
+            labelled_head=None if self.labelled_head is None else self.labelled_head.quantised(),
+        )
 
 
 class Views(msgspec.Struct, frozen=True):
-    """Scores (n,) of beats without labels: the whole and its parts, in robust units of normal beats."""
+    """Surprise (n,) of beats: the whole and its parts, in robust units of normal beats."""
 
     joined: NDArray[np.float64]
     sequence: NDArray[np.float64]
@@ -103,21 +121,21 @@ class Views(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a model remembers of one patient: the sequence model's history, own levels without labels and with them."""
+    """What a model remembers of one patient: the sequence model's history, own levels of surprise and of the score."""
 
     history: History
-    unlabelled: OwnLevel = field(default_factory=OwnLevel)
+    surprise: OwnLevel = field(default_factory=OwnLevel)
     weighed: OwnLevel = field(default_factory=OwnLevel)
 
 
 class Judged(msgspec.Struct, frozen=True):
     """What is said of n beats, relative to their patient: (n,) each, and the head's logits (n, 4) or None.
 
-    `unlabelled` knows no label; `score` is the same weighed with the head's odds against a normal beat; `alert` is what
-    counts for an alert, where strange and ventricular beats come first.
+    `surprise` is what the generative models say; `score` is the same weighed with a head's odds against a normal beat;
+    `alert` is what counts for an alert, where strange and ventricular beats come first.
     """
 
-    unlabelled: NDArray[np.float64]
+    surprise: NDArray[np.float64]
     score: NDArray[np.float64]
     alert: NDArray[np.float64]
     logits: NDArray[np.float64] | None
@@ -137,7 +155,7 @@ class Scoring:
             )
         self.threshold = parameters.threshold
         self.decision = parameters.decision
-        self._head = None if parameters.weighing_head is None else Head(parameters.weighing_head)
+        self._head = None if parameters.best_head is None else Head(parameters.best_head)
         self.sequence = Sequence(parameters.sequence)
         self._centre = np.asarray(parameters.centre)
         self._width = np.asarray(parameters.width)
@@ -179,12 +197,12 @@ class Scoring:
 
     def judged(self, views: Views, context: NDArray[np.float32], memory: Memory) -> Judged:
         """What is said of a patient's next n beats, whose memory goes on with them; NaN where a view is not finite."""
-        unlabelled = memory.unlabelled.relatives(views.joined)
+        surprise = memory.surprise.relatives(views.joined)
         if self._head is None:
-            return Judged(unlabelled, unlabelled, alert_scores(unlabelled, context), None)
-        logits = self._head.logits(seen((views.sequence, views.shape, unlabelled), context))
-        score = memory.weighed.relatives(views.joined + odds(logits, ABNORMAL))
-        return Judged(unlabelled, score, ventricular_first(unlabelled, logits, context), logits)
+            return Judged(surprise, surprise, alert_scores(surprise, context), None)
+        logits = self._head.logits(seen((views.sequence, views.shape, surprise), context))
+        score = memory.weighed.relatives(weighed(views.joined, logits))
+        return Judged(surprise, score, ventricular_first(surprise, logits, context), logits)
 
     def raw_views(
         self,
@@ -218,16 +236,17 @@ class Scoring:
         return Views(whole, units[0], units[1], units[2], amplitude)
 
 
-def ventricular_first(
-    unlabelled: NDArray[np.float64], logits: NDArray[np.float64], context: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """What beats (n,) count for an alert, by a head's logits (n, 4) for them: what a budget of few alerts is for.
+def weighed(surprise: NDArray[np.float64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Surprise (n,) with a share of a head's odds against a normal beat, by its logits (n, 4)."""
+    whole: NDArray[np.float64] = surprise + ODDS_SHARE * odds(logits, ABNORMAL)
+    return whole
 
-    Of the odds of a ventricular beat one half: on a patient that the head does not know they promise too much.
-    """
-    counted: NDArray[np.float64] = alert_scores(
-        unlabelled + VENTRICULAR_SHARE * odds(logits, VENTRICULAR), context
-    )
+
+def ventricular_first(
+    surprise: NDArray[np.float64], logits: NDArray[np.float64], context: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """What beats (n,) count for an alert, by a head's logits (n, 4) for them: what a budget of few alerts is for."""
+    counted: NDArray[np.float64] = alert_scores(surprise + ODDS_SHARE * odds(logits, VENTRICULAR), context)
     return counted
 
 

@@ -53,6 +53,11 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     scale: list[float]
     bias: list[float]
 
+    @property
+    def bytes(self) -> int:
+        """Size of weights, scales and bias."""
+        return len(self.weights) + 4 * (len(self.scale) + len(self.bias))
+
     def matrix(self) -> NDArray[np.float32]:
         """Weights (rows, columns). Raises `SequenceWeightsError`."""
         width = 1 if self.kind == "int8" else 4
@@ -111,7 +116,7 @@ class SequenceWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def bytes(self) -> int:
         """Size of weights, scales and biases as they are meant, whatever text carries them."""
         layers = (self.token, self.from_input, self.from_state, self.hidden, self.outcome)
-        return sum(len(each.weights) + 4 * (len(each.scale) + len(each.bias)) for each in layers)
+        return sum(each.bytes for each in layers)
 
     def quantised(self) -> "SequenceWeights":
         """The same in int8, with the check that belongs to it."""

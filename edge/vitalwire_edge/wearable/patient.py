@@ -33,7 +33,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     `utc_ns` is None where the clock was not synchronised. `windows` are the reference's beats, int16 little-endian in
     steps of 0.5 uV. `model` is the manifest hash of the model that `calibration` (whose times are monotonic) belongs
     to, and what that model remembers of the patient (see `inference.score.Memory`): `history`, and the scores that
-    the patient's own levels rest on, without labels (`level`) and with them (`weighed_level`, empty in older files).
+    the patient's own levels of surprise (`level`) and of the score (`weighed_level`, empty in older files) rest on.
     """
 
     format: int = FORMAT

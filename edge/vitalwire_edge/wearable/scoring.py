@@ -197,7 +197,7 @@ class BeatScoring:
         weighed: tuple[float, ...] = ()
         if memory is not None:
             history = memory.history.packed()
-            level, weighed = _rounded(memory.unlabelled), _rounded(memory.weighed)
+            level, weighed = _rounded(memory.surprise), _rounded(memory.weighed)
         elif kept is not None:
             # No model has scored since the start: what the last one left is not forgotten for that.
             model, calibration = kept.model, kept.calibration_now(self._clock)

@@ -22,7 +22,7 @@ from vitalwire_edge.inference.artifact import FORMAT as ARTIFACT_FORMAT
 from vitalwire_edge.inference.artifact import Manifest, Needs
 from vitalwire_edge.inference.artifact import pack as pack_artifact
 from vitalwire_edge.inference.features import RHYTHM_FEATURES
-from vitalwire_edge.inference.head import CLASSES, SEEN, HeadParameters
+from vitalwire_edge.inference.head import CLASSES, HIDDEN, SEEN, HeadParameters
 from vitalwire_edge.inference.keys import Root
 from vitalwire_edge.inference.score import FORM, VIEWS, Judged, ScoreParameters, Scoring
 from vitalwire_edge.inference.sequence import (
@@ -268,6 +268,10 @@ def score() -> dict[str, object]:
     def some(count: int) -> list[float]:
         return [round(float(each), 3) for each in rng.uniform(0.5, 1.5, count)]
 
+    def head() -> HeadParameters:
+        sizes = zip((*HIDDEN, len(CLASSES)), (SEEN, *HIDDEN), strict=True)
+        return HeadParameters(centre=some(SEEN), width=some(SEEN), layers=[affine(*each) for each in sizes])
+
     units, outcome = 2, COMPONENTS * (1 + 2 * FEATURES)
     sequence = SequenceWeights(
         token=affine(3, TOKEN), from_input=affine(3 * units, 3), from_state=affine(3 * units, units),
@@ -279,7 +283,7 @@ def score() -> dict[str, object]:
         one_sided_centre=some(FEATURES), one_sided_width=some(FEATURES),
         sequence=checked_by(sequence, tokens).quantised(), view_centre=some(VIEWS), view_width=some(VIEWS),
         threshold=3.25, decision=2.75,
-        head=HeadParameters(centre=some(SEEN), width=some(SEEN), weights=[some(SEEN) for _ in CLASSES], bias=some(4)),
+        simulated_head=head().quantised(), labelled_head=head().quantised(),
     )  # fmt: skip
     beat = np.round(rng.normal(0, 1, (3, WINDOW)), 3).astype(np.float32)
     context = np.round(rng.normal(0, 1, (3, FEATURES)), 3).astype(np.float32)
@@ -288,7 +292,8 @@ def score() -> dict[str, object]:
         "parameters": msgspec.to_builtins(parameters),
         "beat": [[round(float(v), 3) for v in row] for row in beat],
         "context": [[round(float(v), 3) for v in row] for row in context],
-        "unlabelled": said.unlabelled.tolist(),
+        "surprise": said.surprise.tolist(),
+        "unlabelled": judged_by(parameters.without_labels(), beat, context).score.tolist(),
         "scores": said.score.tolist(),
         "alerts": said.alert.tolist(),
     }

@@ -27,7 +27,7 @@ from vitalwire_edge.inference.artifact import FORMAT as ARTIFACT_FORMAT
 from vitalwire_edge.inference.artifact import open_artifact
 from vitalwire_edge.inference.keys import Trust
 from vitalwire_edge.inference.refusal import ArtifactRefusedError, Refusal
-from vitalwire_edge.inference.score import FORM, HEAD_FORM, ScoreParameters
+from vitalwire_edge.inference.score import FORM, ScoreParameters
 from vitalwire_edge.process import config as layers
 from vitalwire_edge.spool import file as spool
 from vitalwire_edge.spool.reader import SpoolReader
@@ -275,6 +275,9 @@ def test_an_artifact_of_the_first_format_is_opened_and_one_of_the_future_refused
     assert container.read(data)
 
 
+FORM_WITHOUT_HEADS = 3
+
+
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("score-*.json")), ids=lambda path: path.stem)
 def test_a_score_of_every_form_says_what_it_said(path):
     kept = json.loads(path.read_text())
@@ -284,12 +287,14 @@ def test_a_score_of_every_form_says_what_it_said(path):
     beat, context = (np.array(kept[name], np.float32) for name in ("beat", "context"))
     said = judged_by(parameters, beat, context)
     np.testing.assert_allclose(said.score, kept["scores"], rtol=1e-5)
-    if form < HEAD_FORM:
-        # Its head saw other things: no label weighs, and nothing is named.
+    if form == FORM_WITHOUT_HEADS:
+        # Its head saw other things: none weighs, and nothing is named.
         assert said.logits is None
-        np.testing.assert_array_equal(said.unlabelled, said.score)
+        np.testing.assert_array_equal(said.surprise, said.score)
     else:
-        np.testing.assert_allclose(said.unlabelled, kept["unlabelled"], rtol=1e-5)
+        unlabelled = judged_by(parameters.without_labels(), beat, context)
+        np.testing.assert_allclose(said.surprise, kept["surprise"], rtol=1e-5)
+        np.testing.assert_allclose(unlabelled.score, kept["unlabelled"], rtol=1e-5)
         np.testing.assert_allclose(said.alert, kept["alerts"], rtol=1e-5)
 
 

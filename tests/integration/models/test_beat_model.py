@@ -90,14 +90,14 @@ def test_scores_a_ventricular_beat_above_the_patients_own_and_abstains(artifact,
             np.abs(np.diff(expected, 2)).max()
             < 1.5 * np.abs(np.diff(beat.reference * beat.scale_uv, 2)).max()
         )
-    before = memory.history.packed(), memory.unlabelled.values, memory.weighed.values
+    before = memory.history.packed(), memory.surprise.values, memory.weighed.values
     assert scorer.score(None, memory) is None
     assert scorer.score(beats[0], memory, analysable=False) is None
     broken = beats[0].beat.copy()
     broken[3] = np.nan
     assert scorer.score(BeatInput(1, broken, beats[0].reference, beats[0].context, 1.0), memory) is None
     # What it abstained from, it does not remember.
-    assert (memory.history.packed(), memory.unlabelled.values, memory.weighed.values) == before
+    assert (memory.history.packed(), memory.surprise.values, memory.weighed.values) == before
 
 
 def test_training_repeats_and_resumes(patient, tmp_path):

@@ -15,6 +15,7 @@ from vitalwire_cloud.train.commands import export_app, train_app
 from vitalwire_cloud.train.dataset import (
     NoRecordError,
     TrainingDataError,
+    as_recorded,
     first_leads,
     load_folder,
     load_record,
@@ -68,11 +69,11 @@ def trained(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def patients(data):
-    return load_folder(data, second_leads=True)
+    return load_folder(data, to_learn=True)
 
 
 def test_the_second_lead_of_a_record_is_the_same_persons_other_view(data, tmp_path):
-    both = load_folder(data, cache=tmp_path, second_leads=True)
+    both = as_recorded(load_folder(data, cache=tmp_path, to_learn=True))
     assert [(p.record, p.lead) for p in both] == [(name, lead) for name in RECORDS for lead in (0, 1)]
     first = load_folder(data, cache=tmp_path)
     assert [(p.record, p.lead) for p in first] == [(p.record, 0) for p in first_leads(both)]
@@ -90,7 +91,7 @@ def test_the_second_lead_of_a_record_is_the_same_persons_other_view(data, tmp_pa
 def test_microvolts_are_not_taken_for_millivolts_and_no_pressure_for_an_ecg(recordings, tmp_path):
     shortened(recordings / "mitdb", tmp_path, "119", "micro", units=["uV", "mmHg"], adc_gain=[0.2, 200.0])
     shortened(recordings / "mitdb", tmp_path, "119", "milli")
-    micro, milli, _other = load_folder(tmp_path, second_leads=True)
+    micro, milli, _other = as_recorded(load_folder(tmp_path, to_learn=True))
     np.testing.assert_allclose(micro.context, milli.context, atol=1e-3)
     with pytest.raises(NoRecordError, match="mmHg"):
         load_record(tmp_path / "micro", 1)
@@ -99,7 +100,7 @@ def test_microvolts_are_not_taken_for_millivolts_and_no_pressure_for_an_ecg(reco
 def test_training_says_what_it_learned_from(trained, patients):
     run = run_of(trained)
     assert run["records"] == {patient.record: patient.digest for patient in patients}
-    assert run["normal_beats"] == sum(int(patient.normal.sum()) for patient in patients)
+    assert run["normal_beats"] == sum(int(patient.normal.sum()) for patient in as_recorded(patients))
     assert (run["seed"], run["epochs"], run["parent"]) == (3, 2, "")
     assert np.isfinite(run["final_loss"])
 

@@ -50,9 +50,9 @@ class Model:
     def begin(self):
         return Memory(History(np.zeros(1, np.float32)))
 
-    def resumed(self, history, unlabelled, weighed):
+    def resumed(self, history, surprise, weighed):
         memory = Memory(History(np.frombuffer(history, "<f4").copy()))
-        memory.unlabelled.restore(unlabelled)
+        memory.surprise.restore(surprise)
         memory.weighed.restore(weighed)
         return memory
 
@@ -61,9 +61,9 @@ class Model:
         self.samples.append(beat.sample)
         value = self.say(beat)
         parts = {"shape": 0.5, "timing": value, "amplitude": 0.1}
-        memory.unlabelled.relative(value)
+        memory.surprise.relative(value)
         memory.weighed.relative(2 * value)
-        return BeatScore(beat.sample, value, unlabelled=value, alert=value, likeness=self.like, **parts)
+        return BeatScore(beat.sample, value, alert=value, likeness=self.like, **parts)
 
     def expected_uv(self, beat):
         return (beat.reference * beat.scale_uv).astype(np.float32)
@@ -335,8 +335,8 @@ def test_a_restart_keeps_reference_threshold_and_budget(tmp_path):
     second.run(60, shift_s=70)
     memory = second.wearable._scoring._memory
     assert memory.history.state[0] == remembered + len(model.samples)
-    assert len(memory.unlabelled.values) == len(memory.weighed.values) == memory.history.state[0]
-    assert memory.weighed.values == pytest.approx([2 * value for value in memory.unlabelled.values])
+    assert len(memory.surprise.values) == len(memory.weighed.values) == memory.history.state[0]
+    assert memory.weighed.values == pytest.approx([2 * value for value in memory.surprise.values])
     kept = second.wearable._scoring._reference.current
     assert kept.count > 80
     np.testing.assert_allclose(kept.beat_uv, reference.beat_uv, atol=20)

@@ -1,4 +1,4 @@
-"""The head that weighs and names beats: learned from labels, tried on patients it never saw."""
+"""The head that weighs and names beats, tried on patients it never saw."""
 
 from dataclasses import replace
 
@@ -12,7 +12,6 @@ from vitalwire_cloud.train.fit_head import fit_head, strangers
 from vitalwire_edge.inference.head import (
     ABNORMAL,
     ODDS_RAIL,
-    SEEN,
     VENTRICULAR,
     Head,
     HeadError,
@@ -46,9 +45,13 @@ def features(of):
 TRAIN = [patient(str(k), k, {"N": 300, "S": 20, "V": 25}) for k in range(4)]
 
 
+def looked(people):
+    return [(p, features(p)) for p in people]
+
+
 @pytest.fixture(scope="module")
 def head():
-    return fit_head(TRAIN, [features(p) for p in TRAIN])
+    return fit_head(looked(TRAIN), seed=1)
 
 
 def test_names_beats_of_a_patient_it_never_saw(head):
@@ -87,17 +90,46 @@ def test_for_an_alert_ventricular_beats_come_before_supraventricular_ones():
 
 def test_with_too_few_labels_there_is_no_head():
     few = patient("1", 1, {"N": 300, "S": 20, "V": 5})
-    assert fit_head([few], [features(few)]) is None
+    assert fit_head(looked([few]), seed=1) is None
     normal = replace(few, label=np.full(few.label.size, "N"))
-    assert fit_head([normal], [features(normal)]) is None
+    assert fit_head(looked([normal]), seed=1) is None
+    assert fit_head([], seed=1) is None
 
 
 def test_every_patient_counts_alike(head):
     many = [*TRAIN[:3], patient("3", 3, {"N": 6000, "S": 400, "V": 500})]
-    crowded = fit_head(many, [features(p) for p in many])
+    crowded = fit_head(looked(many), seed=1)
     other = features(patient("9", 9, {"N": 200, "S": 40, "V": 40}))
     ours, theirs = (odds(Head(each).logits(other), ABNORMAL) for each in (head, crowded))
-    assert np.corrcoef(ours, theirs)[0, 1] > 0.99
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.95
+
+
+def test_the_labelled_weigh_as_much_as_all_that_was_simulated():
+    # The simulation has another opinion of what a supraventricular beat is than the labels.
+    simulated = [replace(patient(str(k), 20 + k, {"N": 300, "S": 20, "V": 25}), draw=1) for k in range(4)]
+    for each in simulated:
+        each.context[each.label == "S", 3] -= 5.0
+        each.context[each.label == "S", 7] += 6.0
+    other = patient("9", 9, {"N": 200, "S": 40, "V": 40})
+    found = [
+        odds(Head(fit_head(looked(teachers), seed=1)).logits(features(other)), ABNORMAL)[
+            other.label == "S"
+        ].mean()
+        for teachers in (simulated, [*simulated * 3, *TRAIN])
+    ]
+    assert found[0] < 0 < found[1]
+
+
+def test_int8_says_nearly_what_float_says(head):
+    other = features(patient("9", 9, {"N": 200, "S": 40, "V": 40}))
+    small = head.quantised()
+    assert small.bytes < head.bytes / 3
+    np.testing.assert_allclose(Head(small).logits(other), Head(head).logits(other), atol=0.5)
+
+
+def test_a_fit_is_reproducible(head):
+    assert fit_head(looked(TRAIN), seed=1) == head
+    assert fit_head(looked(TRAIN), seed=2) != head
 
 
 def test_thresholds_rest_on_heads_that_do_not_know_the_patient():
@@ -105,17 +137,17 @@ def test_thresholds_rest_on_heads_that_do_not_know_the_patient():
     odd = patient("7", 7, {"N": 300, "S": 25, "V": 25})
     odd.context[odd.label == "S", 3] -= 5.0
     odd.context[odd.label == "S", 5] += 6.0
-    people = [*TRAIN, odd]
-    looked = [features(p) for p in people]
-    whole = fit_head(people, looked)
-    own = Head(whole).logits(looked[-1])
-    stranger = strangers(people, looked, whole, seed=1)[-1]
+    people = looked([*TRAIN, odd])
+    whole = fit_head(people, seed=1)
+    own = Head(whole).logits(people[-1][1])
+    stranger = strangers(people, people, whole, seed=1)[-1]
     its = odd.label == "S"
     assert odds(own, ABNORMAL)[its].mean() > odds(stranger, ABNORMAL)[its].mean() + 1
 
 
-def test_rows_that_do_not_fit_are_refused(head):
-    with pytest.raises(HeadError, match=f"{SEEN} numbers"):
-        Head(msgspec.structs.replace(head, weights=[head.weights[0][:-1], *head.weights[1:]]))
+def test_layers_that_do_not_fit_are_refused(head):
+    first, second, third = head.layers
+    with pytest.raises(HeadError, match="layers of the head"):
+        Head(msgspec.structs.replace(head, layers=[second, first, third]))
     with pytest.raises(HeadError, match="context features"):
         seen((np.zeros(2), np.zeros(2), np.zeros(2)), np.zeros((2, 17), np.float32))

@@ -7,6 +7,7 @@ from ward import FS_HZ, SECOND_NS, Ward
 from vitalwire_cloud.config import CloudConfig
 from vitalwire_cloud.metadata.register import Assignment
 from vitalwire_cloud.train import stored
+from vitalwire_cloud.train.dataset import DRAWS
 from vitalwire_cloud.train.stored import MARGIN_NS, load_store
 from vitalwire_edge.inference import features
 from vitalwire_edge.signal.chain import EcgChain
@@ -158,3 +159,17 @@ def test_what_staff_said_is_read_from_the_services_own_desk(ward):
             ward.desk.label(alarm.alarm_id, verdict=verdict, by="nurse")
     (rejected,) = stored._rejected(CloudConfig(data_dir=str(folder)))
     assert rejected == f"w-2-beat_anomaly-{START_NS}"
+
+
+def test_ectopy_is_simulated_where_nothing_is_missing(ward):
+    people = [p.patient for p in load_store(ward.store, until_ns=END_NS)]
+    whole = load_store(ward.store, until_ns=END_NS, to_learn=True)
+    assert "w-2" in people
+    assert [(p.patient, p.draw) for p in whole] == [(who, k) for who in people for k in range(DRAWS + 1)]
+    for draw in (p for p in whole if p.draw):
+        assert {"N", "V"} <= set(draw.label)
+        assert draw.sample[-1] <= SECONDS * FS_HZ
+        assert np.isfinite(draw.context).all()
+    again = load_store(ward.store, until_ns=END_NS, to_learn=True)
+    for one, other in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(one.beat, other.beat)
