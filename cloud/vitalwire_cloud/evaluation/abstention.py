@@ -16,6 +16,7 @@ from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.qrs import KINDS, SNRS_DB, noisy_part, score, with_noise
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, meets, silent
+from vitalwire_cloud.train.dataset import NoRecordError
 from vitalwire_edge.signal.chain import EcgChain
 from vitalwire_edge.signal.scoring import DetectionScore
 
@@ -33,6 +34,10 @@ def quality(
 ) -> Outcome:
     """Run it. Raises `NoRecordError`, `OSError`."""
     found = [records.read(path, channel=0) for path in records.paths(data, paced=True, names=names)]
+    if not any(record.beats.size for record in found):
+        raise NoRecordError(
+            f"no annotated beat in the {len(found)} records of {data}: there is nothing to compare with"
+        )
     advance = steps(1 + len(KINDS) * len(SNRS_DB))
     metrics: Metrics = {}
     rows = [_row("clean", found, lambda record: record.ecg_uv, metrics)]

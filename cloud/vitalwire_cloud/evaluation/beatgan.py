@@ -22,6 +22,7 @@ from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.records import CLASSES, Recorded
 from vitalwire_cloud.evaluation.report import Advance, Curve, Metrics, Outcome, Report, meets, silent
 from vitalwire_cloud.models.window_mixture import WindowMixture, chosen_form
+from vitalwire_cloud.train.dataset import TrainingDataError
 
 BAR: Final = {"auc": 0.975, "ap": 0.95, "auc_context": 0.985, "ap_context": 0.965}
 ANCHORS: Final[dict[str, Metrics]] = {
@@ -37,6 +38,8 @@ _PASS_HZ: Final = (3.0, 45.0)
 _NEIGHBOURS: Final = 5
 _FLOOR_COMPONENTS: Final = 30
 _RECENT_RR: Final = 10
+_MIN_NORMAL: Final = 500
+"""Of which four fifths teach and a quarter of those chooses the form."""
 _LATE_ECTOPY: Final = frozenset("ej")
 
 
@@ -58,10 +61,10 @@ def windows_of(record: Recorded) -> Windows:
         ecg = resample_poly(ecg, ratio.numerator, ratio.denominator)
     ecg = filtfilt(firwin(_TAPS, _PASS_HZ, pass_zero=False, fs=RATE_HZ), [1.0], ecg)
     known = np.isin(record.symbol, list(CLASSES))
-    label = np.array(["S" if s in _LATE_ECTOPY else CLASSES[str(s)] for s in record.symbol[known]])
+    label = np.array(["S" if s in _LATE_ECTOPY else CLASSES[str(s)] for s in record.symbol[known]], "<U1")
     at = np.round(record.sample[known] * float(ratio)).astype(np.int64)
     use = (at >= BEFORE) & (at + AFTER <= ecg.size)
-    cut = np.stack([ecg[a - BEFORE : a + AFTER] for a in at[use]]).astype(np.float32)
+    cut = ecg[at[use, None] + np.arange(-BEFORE, AFTER)].astype(np.float32)
     return Windows(cut, rhythm_of(at / RATE_HZ)[use], label[use], int((~use).sum()))
 
 
@@ -70,6 +73,8 @@ def rhythm_of(at_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
     (n, 4) for n beats; the first and the last beat have the interval beside them twice.
     """
+    if at_s.size < 2:
+        return np.zeros((at_s.size, 4))
     rr = np.diff(at_s)
     before, after = np.concatenate((rr[:1], rr)), np.concatenate((rr, rr[-1:]))
     previous = np.concatenate((before[:1], before[:-1]))
@@ -87,7 +92,7 @@ def beatgan(
     names: Iterable[str] = (),
     steps: Callable[[int], Advance] = lambda _total: silent,
 ) -> Outcome:
-    """Run protocol P1. Raises `NoRecordError`, `OSError`."""
+    """Run protocol P1. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = records.paths(data, paced=False, names=names)
     advance = steps(len(paths) + 1 + FOLDS)
     parts: list[Windows] = []
@@ -101,6 +106,10 @@ def beatgan(
     rhythm = np.concatenate([part.rhythm for part in parts])
     label = np.concatenate([part.label for part in parts])
     normal, abnormal = np.flatnonzero(label == "N"), np.flatnonzero(label != "N")
+    if normal.size < _MIN_NORMAL or not abnormal.size:
+        raise TrainingDataError(
+            f"{normal.size} normal and {abnormal.size} abnormal beats in {data}: {_MIN_NORMAL} and 1 are needed"
+        )
     folds = np.array_split(np.random.default_rng(seed).permutation(normal), FOLDS)
     form = chosen_form(window[np.concatenate(folds[1:])], seed=seed)
     advance(f"{form.components} components, {form.gaussians} Gaussians")

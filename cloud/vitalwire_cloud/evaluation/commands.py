@@ -1,8 +1,6 @@
 """`vitalwire evaluate`: the protocols as commands, each with a table and a JSON file."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +9,8 @@ import typer
 
 from vitalwire_cloud.evaluation import candidate, inter_patient, report, signal_commands
 from vitalwire_cloud.evaluation.judged import SHIPPED, JudgedModel, JudgedModelError, judged_model
-from vitalwire_cloud.evaluation.report import Advance, Cache, Data, Epochs, Json, Model, Seed
-from vitalwire_cloud.train.dataset import NoRecordError, TrainingDataError
-from vitalwire_edge.inference.generator import StyleError
+from vitalwire_cloud.evaluation.report import Cache, Data, Epochs, Json, Model, Seed
+from vitalwire_cloud.evaluation.running import running
 
 app = typer.Typer(no_args_is_help=True, help="Evaluate models and signal code after the protocols.")
 
@@ -221,7 +218,14 @@ def calibration(
 def vitals(
     *,
     data: Annotated[
-        Path, typer.Option("--data", help="Folder with cinc2012/ and mimic4wdb/.", metavar="DIR")
+        Path,
+        typer.Option(
+            "--data",
+            help="Folder with cinc2012/ and mimic4wdb/.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
     ],
     json: Json = None,
     model: Annotated[
@@ -255,7 +259,14 @@ def vitals(
 def everything(
     *,
     data: Annotated[
-        Path, typer.Option("--data", help="Folder with mitdb/, nstdb/, cinc2012/, mimic4wdb/.", metavar="DIR")
+        Path,
+        typer.Option(
+            "--data",
+            help="Folder with mitdb/, nstdb/, cinc2012/, mimic4wdb/.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
     ],
     folder: Annotated[Path, typer.Option("--report", help="Where page and JSON files go.", metavar="DIR")],
     cache: Cache = None,
@@ -266,7 +277,11 @@ def everything(
     only: Annotated[str, typer.Option("--only", help="Only these protocols, separated by commas.")] = "",
 ) -> None:
     """Every protocol, and one self-contained page with tables, curves, worst cases and provenance."""
-    from vitalwire_cloud.evaluation.everything import Options, run_all  # noqa: PLC0415 - loads every protocol
+    from vitalwire_cloud.evaluation.everything import (  # noqa: PLC0415 - loads every protocol
+        Options,
+        UnknownProtocolError,
+        run_all,
+    )
     from vitalwire_cloud.evaluation.judged_generator import judged_generator  # noqa: PLC0415 - as above
 
     torch.set_num_threads(1)
@@ -288,12 +303,10 @@ def everything(
                 created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 progress=progress,
             )
-    except (JudgedModelError, OSError) as error:
+    except (JudgedModelError, UnknownProtocolError, OSError) as error:
         report.wrong(str(error))
     if not outcomes:
-        report.wrong(
-            "; ".join(f"{name}: {why}" for name, why in failed.items()) or f"no such protocol: {only}"
-        )
+        report.wrong("; ".join(f"{name}: {why}" for name, why in failed.items()))
     for outcome in outcomes:
         typer.echo(f"{outcome.report.protocol}: {report.verdict(outcome.report)}")
     for name, why in failed.items():
@@ -335,17 +348,6 @@ def synthesis(
             progress=steps,
         )
     report.say(outcome, json)
-
-
-@contextmanager
-def running(title: str) -> Iterator[Callable[[int], Advance]]:
-    """A protocol at work: one thread, a progress bar, and what was asked wrongly as an exit with 2."""
-    torch.set_num_threads(1)
-    try:
-        with report.progress(title) as steps:
-            yield steps
-    except (NoRecordError, TrainingDataError, JudgedModelError, StyleError, OSError) as error:
-        report.wrong(str(error))
 
 
 def named(model: str | None) -> JudgedModel | None:

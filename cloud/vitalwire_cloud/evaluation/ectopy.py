@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.records import CLASSES
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, meets, silent
-from vitalwire_cloud.train.dataset import patient_of
+from vitalwire_cloud.train.dataset import NoRecordError, TrainingDataError, patient_of
 from vitalwire_edge.inference.ectopy import NORMAL, PREMATURE, RHYTHM_HISTORY, UNKNOWN, VENTRICULAR, classify
 from vitalwire_edge.inference.trend import EcgTrend, TrendMinute
 from vitalwire_edge.signal.chain import EcgChain
@@ -78,7 +78,7 @@ def ectopy(
     seed: int = 1,
     steps: Callable[[int], Advance] = lambda _total: silent,
 ) -> Outcome:
-    """Run it, by patient. Raises `NoRecordError`, `OSError`."""
+    """Run it, by patient. Raises `NoRecordError`, `TrainingDataError`, `OSError`."""
     paths = records.paths(data, paced=False, names=names)
     advance = steps(len(paths) + PARTS)
     found: list[EctopicRecord] = []
@@ -152,6 +152,10 @@ def read(path: Path) -> EctopicRecord:
     minutes: list[TrendMinute] = []
     for start in range(0, record.ecg_uv.size, block):
         minutes += trend.push(chain.push(start, record.ecg_uv[start : start + block]))
+    if not minutes:
+        raise NoRecordError(
+            f"record {record.name} lasts {record.length_s:.0f} s: no minute of it is whole; leave it out with --records"
+        )
     detected = np.concatenate([minute.samples for minute in minutes])
     end = minutes[-1].end_sample
     inside = record.beats < end
@@ -189,10 +193,15 @@ def learn(found: Sequence[EctopicRecord]) -> tuple[NDArray[np.float64], float]:
             if chosen.any():
                 each[chosen] = chosen.sum() ** -0.5
         weight.append(each)
+    said = np.concatenate(ventricular)
+    if not 0 < int(said.sum()) < said.size:
+        raise TrainingDataError(
+            f"{int(said.sum())} ventricular among {said.size} beats to learn from: give records with both kinds"
+        )
     x = np.concatenate(features)
     mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
     fitted: Any = LogisticRegression(C=_STRENGTH, max_iter=1000).fit(
-        (x - mean) / spread, np.concatenate(ventricular), sample_weight=np.concatenate(weight)
+        (x - mean) / spread, said, sample_weight=np.concatenate(weight)
     )
     weights: NDArray[np.float64] = fitted.coef_[0] / spread
     return weights, float(fitted.intercept_[0] - weights @ mean)

@@ -25,7 +25,6 @@ from vitalwire_cloud.evaluation.rhythm import rhythm
 from vitalwire_cloud.evaluation.synthesis import synthesis
 from vitalwire_cloud.evaluation.variability import hrv
 from vitalwire_cloud.evaluation.vitals import vitals
-from vitalwire_cloud.train.dataset import NoRecordError
 
 BEATS: Final = "mitdb"
 NOISE: Final = "nstdb"
@@ -33,6 +32,10 @@ PAGE: Final = "report.html"
 SOFTWARE: Final = ("vitalwire", "numpy", "scipy", "scikit-learn", "torch", "ai-edge-litert")
 
 Steps = Callable[[int], Advance]
+
+
+class UnknownProtocolError(ValueError):
+    """What shall be run is no protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +96,22 @@ def run_all(
 ) -> tuple[list[Outcome], dict[str, str]]:
     """Run the protocols and write `report.html` and a JSON file each. Returns outcomes, and why others were not run.
 
-    Raises `OSError` where the report cannot be written.
+    Raises `UnknownProtocolError`, and `OSError` where the report cannot be written.
     """
+    every = protocols(data, options)
+    wanted = set(only)
+    if unknown := sorted(wanted - set(every)):
+        raise UnknownProtocolError(f"no protocol {', '.join(unknown)} here: there are {', '.join(every)}")
     report.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
     failed: dict[str, str] = {}
-    wanted = set(only)
-    for name, run in protocols(data, options).items():
+    for name, run in every.items():
         if wanted and name not in wanted:
             continue
         try:
             outcome = run(progress(name))
-        except (NoRecordError, ValueError) as error:
-            # A folder without a database, or with too few records for one protocol, says nothing about the others.
+        except (ValueError, OSError) as error:
+            # A folder without a database, too few records, or one that cannot be read says nothing about the others.
             failed[name] = str(error)
             continue
         outcomes.append(outcome)

@@ -17,6 +17,7 @@ from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.detectors import Detector, installed, missing
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, Strip, meets, silent
+from vitalwire_cloud.train.dataset import NoRecordError
 from vitalwire_edge.signal.qrs import QrsBank
 from vitalwire_edge.signal.resample import ResamplerBank
 from vitalwire_edge.signal.scoring import TOLERANCE_S, DetectionScore, match_beats
@@ -175,6 +176,10 @@ def qrs(
 ) -> Outcome:
     """Run protocol P3. Raises `NoRecordError`, `OSError`."""
     found = [records.read(path, channel=0) for path in records.paths(data, paced=True, names=names)]
+    if not any(record.beats.size for record in found):
+        raise NoRecordError(
+            f"no annotated beat in the {len(found)} records of {data}: there is nothing to compare with"
+        )
     others = installed() if peers is None else peers
     tables = 0 if noise is None else len(KINDS) * len(SNRS_DB)
     advance = steps(len(found) + len(others) + tables + 1)

@@ -33,8 +33,24 @@ AT_MOST: Final = frozenset(
 """Figures of which less is better."""
 _LARGE: Final = 10_000
 
-Data = Annotated[Path, typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures there.", metavar="FILE")]
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    """Told before a protocol runs for minutes, not after."""
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent} to write {path.name} to")
+    return path
+
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", help="WFDB folder with annotations.", metavar="DIR", exists=True, file_okay=False),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", help="Write the figures there.", metavar="FILE", dir_okay=False, callback=_in_a_folder
+    ),
+]
 Cache = Annotated[Path | None, typer.Option("--cache", help="Keep prepared records there.", metavar="DIR")]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything drawn at random.")]
 Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Passes of training.")]

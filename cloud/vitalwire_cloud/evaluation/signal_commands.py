@@ -1,15 +1,13 @@
 """`vitalwire evaluate delineation`, `ectopy`, `hrv` and `quality`: the signal code that is no detector and no model."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vitalwire_cloud.evaluation import report
-from vitalwire_cloud.evaluation.report import Advance, Data, Json, Seed
-from vitalwire_cloud.train.dataset import NoRecordError
+from vitalwire_cloud.evaluation.report import Data, Json, Seed
+from vitalwire_cloud.evaluation.running import running
 
 Records = Annotated[str, typer.Option("--records", help="Only these, separated by commas.")]
 
@@ -36,7 +34,7 @@ def delineation(
     """P, QRS and T on- and offset: on known waves, on marked ones (.q1c, .pu0), and how consistent intervals are."""
     from vitalwire_cloud.evaluation import delineation as protocol  # noqa: PLC0415 - the name is the command's
 
-    with _running("delineation") as steps:
+    with running("delineation") as steps:
         outcome = protocol.delineation(data, seed=seed, patients=patients, names=_split(records), steps=steps)
     report.say(outcome, json)
 
@@ -45,7 +43,7 @@ def ectopy(*, data: Data, json: Json = None, seed: Seed = 1, records: Records = 
     """Ventricular and premature beats against annotations, by patient."""
     from vitalwire_cloud.evaluation import ectopy as protocol  # noqa: PLC0415 - the name is the command's
 
-    with _running("ectopy") as steps:
+    with running("ectopy") as steps:
         outcome = protocol.ectopy(data, seed=seed, names=_split(records), steps=steps)
     report.say(outcome, json)
 
@@ -54,7 +52,7 @@ def hrv(*, data: Data, json: Json = None, seed: Seed = 1, records: Records = "")
     """Heart rate variability of annotated beats, beside NeuroKit2."""
     from vitalwire_cloud.evaluation import variability as protocol  # noqa: PLC0415 - used here only
 
-    with _running("hrv") as steps:
+    with running("hrv") as steps:
         outcome = protocol.hrv(data, seed=seed, names=_split(records), steps=steps)
     report.say(outcome, json)
 
@@ -70,19 +68,9 @@ def quality(
     """Beats found under noise, with and without abstaining where the signal is poor, and how many are judged."""
     from vitalwire_cloud.evaluation import abstention as protocol  # noqa: PLC0415 - used here only
 
-    with _running("quality") as steps:
+    with running("quality") as steps:
         outcome = protocol.quality(data, noise=noise, seed=seed, names=_split(records), steps=steps)
     report.say(outcome, json)
-
-
-@contextmanager
-def _running(title: str) -> Iterator[Callable[[int], Advance]]:
-    """A protocol at work: a progress bar, and what was asked wrongly as an exit with 2."""
-    try:
-        with report.progress(title) as steps:
-            yield steps
-    except (NoRecordError, OSError) as error:
-        report.wrong(str(error))
 
 
 def _split(names: str) -> list[str]:

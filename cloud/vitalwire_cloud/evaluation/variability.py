@@ -11,6 +11,7 @@ import numpy as np
 from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.delineators import Floats
 from vitalwire_cloud.evaluation.report import Advance, Grid, Metrics, Outcome, Report, meets, silent
+from vitalwire_cloud.train.dataset import NoRecordError
 from vitalwire_edge.signal.hrv import SEGMENT_S, nn_intervals, spectrum, variability
 
 BAR: Final[Metrics] = {"sdnn_agreement": 0.99, "rmssd_agreement": 0.95}
@@ -39,6 +40,8 @@ def hrv(
     for path in paths:
         record = records.read(path)
         time_s = record.beats / record.fs_hz
+        if not time_s.size:
+            raise NoRecordError(f"record {record.name} has no annotated beat: leave it out with --records")
         rr_s = np.append(np.nan, np.diff(time_s))
         nn = nn_intervals(rr_s, np.isin(record.symbol[record.is_beat], list("NLR")))
         ours = _ours(time_s, rr_s, nn.astype(np.bool_))

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import wfdb
 from typer.testing import CliRunner
 
 from vitalwire_cloud.evaluation.commands import app
@@ -62,7 +63,8 @@ def test_beats_are_named_and_too_few_labels_are_wrong_use(recordings, tmp_path):
     assert said.exit_code == 0, said.output
     report = figures(out)
     published = {"de Chazal 2004 (DS2)", "Mondejar 2019 (DS2)"}
-    assert set(report["peers"]) == {"linear discriminant", "with latents too"} | published
+    here = {"linear discriminant", "regression", "regression with latents", "simulated ectopy alone"}
+    assert set(report["peers"]) == here | published
     assert report["metrics"]["se_V"] > 0.5
     assert report["metrics"]["se_F"] == 0
 
@@ -149,3 +151,48 @@ def test_every_protocol_stands_on_one_page_that_needs_nothing_else(slices, tmp_p
     assert "labelled_auc<" not in page.replace("<th>labelled_auc</th>", "")
     assert "e+0" not in page
     assert not any(word in page for word in ("http://", "https://", "<script", "src="))
+
+
+def test_what_cannot_be_written_or_run_is_said_before_anything_runs(slices, tmp_path):
+    beats = slices / "beats"
+    for words, said in (
+        (("qrs", "--data", tmp_path / "away"), "does not exist"),
+        (("qrs", "--data", beats, "--json", tmp_path / "away" / "p3.json"), "there is no folder"),
+        (("all", "--data", beats, "--report", tmp_path, "--only", "qrs,rythm"), "no protocol rythm here"),
+    ):
+        done = evaluate(*words)
+        assert done.exit_code == 2
+        assert said in re.sub(r"[\s\u2502]+", " ", done.output)
+
+
+@pytest.mark.parametrize("seconds", [3, 45])
+@pytest.mark.parametrize("protocol", ["anomaly --protocol beatgan", "ectopy", "hrv", "qrs"])
+def test_a_record_too_short_to_judge_is_no_crash(slices, tmp_path, protocol, seconds):
+    whole = wfdb.rdrecord(str(slices / "beats" / "119"), sampto=seconds * 360)
+    wfdb.wrsamp(
+        "brief",
+        fs=360,
+        units=["mV"],
+        sig_name=["patch"],
+        p_signal=whole.p_signal,
+        fmt=["16"],
+        write_dir=str(tmp_path),
+    )
+    note = wfdb.rdann(str(slices / "beats" / "119"), "atr", sampto=seconds * 360)
+    wfdb.wrann(
+        "brief", "atr", note.sample, symbol=note.symbol, aux_note=note.aux_note, write_dir=str(tmp_path)
+    )
+    done = evaluate(*protocol.split(), "--data", tmp_path)
+    assert done.exit_code in {0, 2}, done.exception
+    assert done.exit_code == 0 or "error: " in done.output
+
+
+def test_a_protocol_that_cannot_read_its_records_leaves_the_others(slices, tmp_path):
+    data = tmp_path / "data"
+    (data / "mitdb").mkdir(parents=True)
+    for suffix in (".hea", ".atr"):
+        (data / "mitdb" / f"119{suffix}").write_bytes((slices / "beats" / f"119{suffix}").read_bytes())
+    done = evaluate("all", "--data", data, "--report", tmp_path / "report", "--only", "qrs,vitals")
+    assert done.exit_code == 0, done.output
+    assert "qrs: not run" in done.output
+    assert "not run" in (tmp_path / "report" / "report.html").read_text()
