@@ -1,6 +1,5 @@
 """Annotated WFDB recordings as the protocols read them: one channel in microvolts, its labels, its hash."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,12 +11,9 @@ import wfdb
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from vitalwire_cloud.train.dataset import NoRecordError
+from vitalwire_cloud.train.dataset import NoRecordError, first_lead, known, read_lead
 
 PACED: Final = frozenset(("102", "104", "107", "217"))
-SWAPPED: Final = frozenset(("114",))
-"""Records whose leads are swapped: their second channel is the one that others have first."""
-
 BEATS: Final = frozenset("NLRBAaJSVrFejnE/fQ?")
 CLASSES: Final = {
     symbol: name
@@ -82,35 +78,34 @@ def paths(folder: Path, *, paced: bool, names: Iterable[str] = ()) -> list[Path]
     """The annotated records of a folder, without suffix. Raises `NoRecordError` where there is none."""
     wanted = set(names)
     found = [p.with_suffix("") for p in sorted(folder.glob("*.atr")) if p.with_suffix(".hea").is_file()]
+    if found:
+        known(wanted, found, folder)
     found = [p for p in found if (paced or p.name not in PACED) and (not wanted or p.name in wanted)]
     if not found:
         raise NoRecordError(
-            f"no annotated record (.hea with .atr) in {folder}: give a WFDB folder such as mitdb/"
+            f"no annotated record (.hea with .atr) in {folder}: give a WFDB folder such as mitdb/; "
+            "`vitalwire data convert` makes one of EDF or CSV"
         )
     return found
 
 
 def read(path: Path, *, channel: int | None = None, seconds: float | None = None) -> Recorded:
-    """Read a record (path without suffix), its first channel unless its leads are known to be swapped.
+    """Read a record (path without suffix), its first ECG lead unless its leads are known to be swapped.
 
-    With `seconds` only its beginning.
+    With `seconds` only its beginning. Raises `NoRecordError`.
     """
-    channel = channel if channel is not None else int(path.name in SWAPPED)
-    header = wfdb.rdheader(str(path))
-    end = header.sig_len if seconds is None else min(header.sig_len, round(seconds * header.fs))
-    record = wfdb.rdrecord(str(path), channels=[channel], sampto=end)
-    note = wfdb.rdann(str(path), "atr")
-    inside = np.asarray(note.sample) < end
-    scale = _TO_UV[record.units[0]]
+    lead = read_lead(path, first_lead(path.name) if channel is None else channel, seconds=seconds)
+    note, end = lead.annotation, lead.ecg_uv.size
+    inside = np.asarray(note.sample, dtype=np.int64) < end
     return Recorded(
         name=path.name,
-        digest=hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest(),
-        fs_hz=float(record.fs),
-        ecg_uv=(record.p_signal[:, 0] * scale).astype(np.float32),
+        digest=lead.digest,
+        fs_hz=lead.fs_hz,
+        ecg_uv=lead.ecg_uv,
         sample=np.asarray(note.sample, dtype=np.int64)[inside],
-        symbol=np.asarray(note.symbol)[inside],
-        aux=tuple(a.strip("\0") for a, use in zip(note.aux_note, inside, strict=True) if use),
-        noise=noisy_spans(note, channel, end),
+        symbol=np.asarray(note.symbol, dtype=np.str_)[inside],
+        aux=tuple(a.strip("\0") for a, use in zip(note.aux_note or [], inside, strict=True) if use),
+        noise=noisy_spans(note, lead.channel, end),
     )
 
 

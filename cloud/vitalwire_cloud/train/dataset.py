@@ -6,7 +6,8 @@ a record: 201 and 202 of MIT-BIH are one person.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,8 @@ _SAME_PATIENT: Final = {"202": "201"}
 _SWAPPED: Final = frozenset({"114"})
 """Records whose second channel is the lead that others have first."""
 _TO_UV: Final = {"mV": 1000.0, "V": 1e6, "uV": 1.0, "µV": 1.0}
+_NO_ECG: Final = re.compile("resp|pleth|ppg|pulse|abp|art|cvp|pap|icp|co2|eeg|eog|emg", re.IGNORECASE)
+"""Beginnings of what channels are called that are no ECG, whatever their unit."""
 
 DRAWS: Final = 2
 """How often ectopy is simulated in each lead that is learned from."""
@@ -125,25 +128,89 @@ def windows_at(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A lead of a WFDB record with the record's `atr` annotations.
+
+    Attributes:
+        channel: its place in the file.
+        ecg_uv: (n,); missing samples are NaN.
+        digest: SHA-256 of the signal file.
+
+    """
+
+    channel: int
+    fs_hz: float
+    ecg_uv: NDArray[np.float32]
+    digest: str
+    annotation: wfdb.Annotation
+
+
+def read_lead(path: Path, lead: int, *, seconds: float | None = None) -> Lead:
+    """Read a lead of a record (path without suffix): 0 is its first channel that is an ECG.
+
+    With `seconds` only its beginning. Raises `NoRecordError`, which names the record, also where a file of it is missing
+    or damaged.
+    """
+    try:
+        header = wfdb.rdheader(str(path))
+        channel = _channel(path, header, lead)
+        end = header.sig_len if seconds is None else min(header.sig_len, round(seconds * header.fs))
+        record = wfdb.rdrecord(str(path), channels=[channel], sampto=end)
+        annotation = wfdb.rdann(str(path), "atr")
+        signals = (path.parent / header.file_name[channel]).read_bytes()
+    except NoRecordError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise NoRecordError(
+            f"record {path} cannot be read: {error}; fetch it again, or name the others with --records"
+        ) from error
+    if not len(annotation.sample):
+        raise NoRecordError(
+            f"record {path} has an empty .atr: fetch it again, or name the others with --records"
+        )
+    return Lead(
+        channel=channel,
+        fs_hz=float(record.fs),
+        ecg_uv=(record.p_signal[:, 0] * _TO_UV[record.units[0]]).astype(np.float32),
+        digest=hashlib.sha256(signals).hexdigest(),
+        annotation=annotation,
+    )
+
+
+def first_lead(record: str) -> int:
+    """The lead that protocols judge on: the second of a record whose leads are known to be swapped."""
+    return int(record in _SWAPPED)
+
+
+def _channel(path: Path, header: wfdb.Record, lead: int) -> int:
+    units, names = list(header.units or []), list(header.sig_name or [])
+    leads = _ecg_channels(header)
+    if lead < len(leads):
+        return leads[lead]
+    told = ", ".join(f"{name} in {unit!r}" for name, unit in zip(names, units, strict=True)) or "no signal"
+    raise NoRecordError(f"record {path} has no ECG lead {lead + 1}: {told}; known are {', '.join(_TO_UV)}")
+
+
+def _ecg_channels(header: wfdb.Record) -> list[int]:
+    pairs = zip(header.sig_name or [], header.units or [], strict=True)
+    return [k for k, (name, unit) in enumerate(pairs) if unit in _TO_UV and not _NO_ECG.match(str(name))]
+
+
 def load_record(path: Path, lead: int = 0, draw: int = 0) -> Patient:
     """Read a lead of a WFDB record (path without suffix) with the record's `atr` annotations.
 
-    With a `draw` simulated ectopy is written in, another one for each number. Raises `NoRecordError` where its unit is
-    none of voltage.
+    With a `draw` simulated ectopy is written in, another one for each number. Raises `NoRecordError`.
     """
-    record = wfdb.rdrecord(str(path), channels=[1 - lead if path.name in _SWAPPED else lead])
-    annotation = wfdb.rdann(str(path), "atr")
-    if record.units[0] not in _TO_UV:
-        raise NoRecordError(f"{path}: a lead in {record.units[0]!r}, known are {', '.join(_TO_UV)}")
-    ecg_uv = (record.p_signal[:, 0] * _TO_UV[record.units[0]]).astype(np.float32)
-    fs_hz = float(record.fs)
+    first = first_lead(path.name)
+    read = read_lead(path, 1 - lead if first else lead)
+    annotation, ecg_uv, fs_hz, digest = read.annotation, read.ecg_uv, read.fs_hz, read.digest
     label_of = {
         int(at): _CLASSES[symbol]
         for at, symbol in zip(annotation.sample, annotation.symbol, strict=True)
         if symbol in _CLASSES
     }
     peaks = sorted(label_of)
-    digest = hashlib.sha256(path.with_suffix(".dat").read_bytes()).hexdigest()
     strip = Strip(ecg_uv, np.array(peaks, dtype=np.int64), np.array([label_of[at] for at in peaks]))
     if draw:
         strip = drawn(strip, fs_hz=fs_hz, digest=digest, lead=lead, draw=draw)
@@ -198,22 +265,35 @@ def load_folder(
     """
     wanted = set(names)
     found = sorted(path.with_suffix("") for path in folder.glob("*.atr"))
+    known(wanted, found, folder)
     paths = [p for p in found if p.name not in PACED and (not wanted or p.name in wanted)]
     if not paths:
         raise NoRecordError(f"no annotated record in {folder}: give a WFDB folder such as mitdb/")
     draws = range(DRAWS + 1 if to_learn else 1)
     leads = [(0, 1) if to_learn and _has_second(path) else (0,) for path in paths]
-    return [
+    patients = [
         _cached(path, lead, draw, cache)
         for path, each in zip(paths, leads, strict=True)
         for draw in draws
         for lead in each
     ]
+    if not any(patient.sample.size for patient in patients):
+        raise NoRecordError(f"no annotated beat that can be scored in the {len(paths)} records of {folder}")
+    return patients
+
+
+def known(wanted: Collection[str], found: Iterable[Path], folder: Path) -> None:
+    """Raises `NoRecordError` where a record that is wanted by name is not among those that were found."""
+    absent = sorted(set(wanted) - {path.name for path in found})
+    if absent:
+        raise NoRecordError(f"no annotated record {', '.join(absent)} in {folder}: leave it out of --records")
 
 
 def _has_second(path: Path) -> bool:
-    units = list(wfdb.rdheader(str(path)).units or [])
-    return len(units) > 1 and units[1] in _TO_UV
+    try:
+        return len(_ecg_channels(wfdb.rdheader(str(path)))) > 1
+    except (OSError, ValueError):
+        return False  # Reading its first lead says what is wrong with it.
 
 
 def _cached(path: Path, lead: int, draw: int, cache: Path | None) -> Patient:

@@ -3,11 +3,14 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import wfdb
 from typer.testing import CliRunner
 
+from vitalwire_cloud.evaluation import records
 from vitalwire_cloud.evaluation.commands import app
+from vitalwire_cloud.train.dataset import load_record
 
 KEYS = ["protocol", "model", "data", "records", "seed", "metrics", "peers", "bar", "passed"]
 
@@ -185,6 +188,81 @@ def test_a_record_too_short_to_judge_is_no_crash(slices, tmp_path, protocol, sec
     done = evaluate(*protocol.split(), "--data", tmp_path)
     assert done.exit_code in {0, 2}, done.exception
     assert done.exit_code == 0 or "error: " in done.output
+
+
+@pytest.fixture(scope="module")
+def odd(slices, tmp_path_factory):
+    """Folders with one record each that is not as those of MIT-BIH are."""
+    root = tmp_path_factory.mktemp("odd")
+    source = slices / "beats" / "119"
+    whole, note = wfdb.rdrecord(str(source)), wfdb.rdann(str(source), "atr")
+
+    def made(folder, signals, units, names):
+        (root / folder).mkdir()
+        wfdb.wrsamp(
+            "odd", fs=360, units=units, sig_name=names, p_signal=signals, fmt=["16"] * len(units),
+            write_dir=str(root / folder),
+        )  # fmt: skip
+        wfdb.wrann(
+            "odd",
+            "atr",
+            note.sample,
+            symbol=note.symbol,
+            aux_note=note.aux_note,
+            write_dir=str(root / folder),
+        )
+
+    ecg_mv = whole.p_signal
+    made(
+        "pressure first",
+        np.column_stack((90 + 20 * ecg_mv, ecg_mv, ecg_mv)),
+        ["mmHg", "mV", "mV"],
+        ["ABP", "RESP", "V5"],
+    )
+    made("no voltage", ecg_mv, ["NU"], ["II"])
+    for folder in ("cut", "header", "away", "empty"):
+        made(folder, ecg_mv, ["mV"], ["II"])
+    (root / "cut" / "odd.dat").write_bytes((root / "cut" / "odd.dat").read_bytes()[:1000])
+    (root / "header" / "odd.hea").write_text("nonsense\n")
+    (root / "away" / "odd.dat").unlink()
+    (root / "empty" / "odd.atr").write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("no voltage", "has no ECG lead 1: II in 'NU'"),
+        ("cut", "cannot be read"),
+        ("header", "cannot be read"),
+        ("away", "cannot be read"),
+        ("empty", "has an empty .atr"),
+    ],
+)
+@pytest.mark.parametrize(
+    "protocol", ["anomaly --model shipped", "anomaly --protocol beatgan", "qrs", "rhythm"]
+)
+def test_a_record_that_cannot_be_read_is_named_and_is_wrong_use(odd, protocol, folder, said):
+    done = evaluate(*protocol.split(), "--data", odd / folder)
+    assert done.exit_code == 2, done.exception
+    assert said in done.output
+    assert "odd" in done.output
+
+
+def test_the_first_ecg_of_a_record_is_judged_wherever_it_stands(odd, slices):
+    first = records.read(odd / "pressure first" / "odd")
+    plain = records.read(slices / "beats" / "119")
+    assert np.corrcoef(first.ecg_uv, plain.ecg_uv)[0, 1] > 0.999
+    assert (
+        load_record(odd / "pressure first" / "odd").sample.size
+        == load_record(slices / "beats" / "119").sample.size
+    )
+
+
+def test_a_record_that_is_not_there_is_not_left_out_in_silence(slices):
+    done = evaluate("hrv", "--data", slices / "beats", "--records", "119,120")
+    assert done.exit_code == 2
+    assert "no annotated record 120 in" in done.output
 
 
 def test_a_protocol_that_cannot_read_its_records_leaves_the_others(slices, tmp_path):
