@@ -93,12 +93,15 @@ class RateConfig(_Section, frozen=True, kw_only=True):
 class AtrialFibrillationConfig(_Section, frozen=True, kw_only=True):
     """Atrial fibrillation from RR irregularity.
 
-    `beats`: 30 RR intervals, as in a minimal 30 s strip (ESC 2020 guideline: at least 30 s).
-    `confirm_beats` further beats must agree; `recovered_beats` beats without end it.
+    `beats`: 30 RR intervals, as in a minimal 30 s strip. `confirm_beats` further beats must agree, and the irregular
+    intervals must have lasted `confirm_s`: an episode of at least 30 s is fibrillation (the same guideline), a shorter
+    one may be a run of premature beats, and at 120/min 30 intervals are only 15 s. `recovered_beats` beats without end
+    it.
     """
 
     beats: Annotated[int, msgspec.Meta(ge=12, le=120)] = 30
     confirm_beats: Annotated[int, msgspec.Meta(ge=0)] = 6
+    confirm_s: NotNegative = 30.0
     recovered_beats: Annotated[int, msgspec.Meta(ge=10)] = 40
 
 

@@ -125,6 +125,10 @@ class AlarmEngine:
         """Take one beat with the time of its R peak."""
         changes = self._alive(r_ns)
         if not self._asystole.on_beat(beat, r_ns):
+            if self._asystole.has_swing(beat):
+                self._heart.add(beat.rr_s, r_ns)
+            else:
+                self._heart.skip(beat.rr_s)
             return changes
         self._heart.add(beat.rr_s, r_ns)
         self._unanalysable.on_beat(beat, r_ns)

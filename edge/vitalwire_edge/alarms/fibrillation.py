@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vitalwire_edge.alarms.change import Ended, Finding, Verdict
+from vitalwire_edge.alarms.change import NS_PER_S, Ended, Finding, Verdict
 from vitalwire_edge.alarms.config import AtrialFibrillationConfig
 from vitalwire_edge.signal.chain import Beat
 
@@ -124,6 +124,7 @@ class AtrialFibrillationRule:
         self._ectopic_before = False
         self._for = 0
         self._against = 0
+        self._since_ns = 0
 
     def on_beat(self, beat: Beat, r_ns: int) -> Verdict:
         """Judge the intervals that end with this beat."""
@@ -141,14 +142,17 @@ class AtrialFibrillationRule:
         irregular = is_fibrillation(rr_s)
         if irregular and self._number - self._intervals[0].number > _REACH * size:
             return None
+        if irregular and self._for == 0:
+            self._since_ns = self._intervals[0].start_ns
         self._for = self._for + 1 if irregular else 0
         self._against = 0 if irregular else self._against + 1
-        if self._for > self._config.confirm_beats:
+        lasted_s = (r_ns - self._since_ns) / NS_PER_S
+        if self._for > self._config.confirm_beats and lasted_s >= self._config.confirm_s:
             rate = 60 / float(rr_s.mean())
             return Finding(
                 kind="atrial_fibrillation",
                 priority="medium",
-                onset_ns=self._intervals[0].start_ns,
+                onset_ns=self._since_ns,
                 text=f"Irregular rhythm, probably atrial fibrillation, {rate:.0f}/min",
                 rule=RULE,
                 value=rate,

@@ -51,6 +51,7 @@ class QrsGate:
     def __init__(self, min_qrs_uv: float) -> None:
         self._min_uv = min_qrs_uv
         self._own_uv = Newest(_OWN_BEATS)
+        self._own_swing_uv = Newest(_OWN_BEATS)
 
     def passes(self, beat: Beat) -> bool:
         """Judge one beat, and learn the patient's amplitudes from it."""
@@ -64,7 +65,19 @@ class QrsGate:
             floor_uv /= 2
         if amplitude_uv >= floor_uv:
             self._own_uv.add(amplitude_uv)
+            if not isnan(beat.swing_uv):
+                self._own_swing_uv.add(beat.swing_uv)
         return amplitude_uv >= floor_uv
+
+    def swings(self, beat: Beat) -> bool:
+        """Whether a beat that does not pass swings like the patient's own, so that a heart rate may count it.
+
+        A ventricular beat that begins on the T wave before it has little amplitude at its peak. Asystole never asks
+        for this: what is doubtful does not end the wait for a QRS.
+        """
+        if len(self._own_swing_uv) < _OWN_BEATS // 4:
+            return False
+        return beat.swing_uv >= _OWN_SHARE * self._own_swing_uv.median
 
 
 class AsystoleRule:
@@ -86,6 +99,10 @@ class AsystoleRule:
             self._missing_s = 0
             self._qrs_ns.append(r_ns)
         return counts
+
+    def has_swing(self, beat: Beat) -> bool:
+        """Whether a beat that does not count as a QRS complex here may count for the heart rate."""
+        return self._gate.swings(beat)
 
     def on_second(self, second: SignalSecond, start_ns: int) -> Verdict:
         """Judge at the end of a second, when every beat in it has been given."""

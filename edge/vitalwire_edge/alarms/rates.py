@@ -15,29 +15,50 @@ STALE_S: Final = 8.0
 PAUSE_S: Final = 4.0
 """An interval this long has its own alarm; a mean over it says nothing about the rate after it."""
 
+SHORTEST_S: Final = 0.24
+"""Ventricles do not answer sooner: 250/min is the highest rate that IEC 60601-2-27 asks a monitor to show."""
+
+UNEVEN: Final = 2.0
+
 
 class HeartRate:
     """Heart rate as the mean of the last RR intervals.
 
     8 intervals, or 4 when they are slower than 50/min, so that a slow rate is known in time (EC13 asks for the method
     to be disclosed; most monitors average 12 and 4). At 8, an ectopic beat with its pause changes little.
+
+    Two detections nearer than `SHORTEST_S` between intervals of twice that or more are one beat: a P wave and its QRS,
+    or a QRS and its T wave, which would otherwise count twice. Where short follows short, every one counts.
     """
 
     def __init__(self) -> None:
         self._rr_s: deque[float] = deque(maxlen=LONG_MEAN)
         self._last_ns: int | None = None
+        self._held_s = 0.0
+        self._skipped_s = 0.0
+
+    def skip(self, rr_s: float) -> None:
+        """Pass over a detection that is no QRS complex: the interval goes on."""
+        self._skipped_s += rr_s
 
     def add(self, rr_s: float, r_ns: int) -> None:
         """Take a beat; rr_s is NaN after a gap, which starts anew, and so does a pause that is asystole."""
+        rr_s, self._skipped_s = rr_s + self._skipped_s, 0.0
+        held_s, self._held_s = self._held_s, 0.0
         if not rr_s < PAUSE_S:
             self._rr_s.clear()
+        elif not held_s and rr_s < SHORTEST_S and self._rr_s and self._rr_s[-1] >= UNEVEN * rr_s:
+            self._held_s = rr_s
+        elif held_s and rr_s >= UNEVEN * held_s:
+            self._rr_s.append(held_s + rr_s)
         else:
-            self._rr_s.append(rr_s)
+            self._rr_s.extend((held_s, rr_s) if held_s else (rr_s,))
         self._last_ns = r_ns
 
     def clear(self) -> None:
         """Forget everything: the lead was off."""
         self._rr_s.clear()
+        self._held_s = self._skipped_s = 0.0
         self._last_ns = None
 
     def at(self, now_ns: int) -> float | None:

@@ -42,6 +42,7 @@ _MIN_SCALE_UV: Final = 20.0
 _ALIGNMENT: Final = 3
 _WIDTH_BEFORE: Final = 25
 _WIDTH_AFTER: Final = 22
+_SWING: Final = 15
 
 
 def beat_window(ecg_uv: NDArray[np.float32], r_index: int) -> NDArray[np.float32] | None:
@@ -83,13 +84,25 @@ def r_amplitude_uv(ecg_uv: NDArray[np.float32], r_index: int) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def qrs_swing_uv(ecg_uv: NDArray[np.float32], r_index: int) -> float:
+    """Return from peak to valley within 60 ms of ``ecg_uv[r_index]``; NaN where samples are missing."""
+    qrs = ecg_uv[max(0, r_index - _SWING) : r_index + _SWING + 1]
+    if qrs.size == 0 or not np.isfinite(qrs).all():
+        return np.nan
+    return np.float64(qrs.max()) - np.float64(qrs.min())
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def beat_facts(
     ecg_uv: NDArray[np.float32], until: int, r_index: int, reference: NDArray[np.float32]
-) -> tuple[float, float, float]:
-    """Return amplitude, width and correlation with ``reference`` (of size 0: NaN) of a beat in ``ecg_uv[:until]``."""
+) -> tuple[float, float, float, float]:
+    """Return amplitude, width, correlation with ``reference`` (of size 0: NaN) and swing of a beat.
+
+    Samples from ``until`` on are not known yet.
+    """
     known = ecg_uv[:until]
     corr = qrs_correlation(known, r_index, reference) if reference.size else np.nan
-    return r_amplitude_uv(known, r_index), qrs_width_ms(known, r_index), corr
+    return r_amplitude_uv(known, r_index), qrs_width_ms(known, r_index), corr, qrs_swing_uv(known, r_index)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -66,6 +66,8 @@ class Beat(msgspec.Struct, frozen=True):
         reference_corr: correlation of the QRS with the patient's running reference beat; NaN until there is one.
         wide: the QRS is at least 120 ms wide, or unlike the reference and 40 % wider: perhaps ventricular. A hint.
         decision_ms: from the R peak to the device sample with which it was decided.
+        swing_uv: from peak to valley around the R peak, as standards measure a QRS; NaN where samples are missing. A
+            beat that begins on the T wave before it may have all of its swing and hardly an amplitude.
 
     """
 
@@ -77,6 +79,7 @@ class Beat(msgspec.Struct, frozen=True):
     reference_corr: float
     wide: bool
     decision_ms: float
+    swing_uv: float = nan
 
 
 class BeatWindow(msgspec.Struct, frozen=True):
@@ -303,7 +306,7 @@ class EcgChain:
         index = round(sample * self._plan.up / self._plan.down)
         start = self._ecg.start
         current = self.reference.current
-        amplitude_uv, width, corr = beat_facts(
+        amplitude_uv, width, corr, swing_uv = beat_facts(
             self._ecg.samples,
             decided - LOOK_AHEAD + 1 - start,
             index - start,
@@ -320,6 +323,7 @@ class EcgChain:
                 reference_corr=corr,
                 wide=width >= WIDE_MS or (corr < UNLIKE and width >= WIDER * self.reference.width_ms),
                 decision_ms=(self._plan.needed_sample(decided) - sample) * 1000.0 / self._fs_hz,
+                swing_uv=swing_uv,
             )
         )
         credible = 1.0

@@ -30,6 +30,7 @@ def a_beat(
     corr: float = 0.99,
     quality: float = 1.0,
     wide: bool = False,
+    swing_uv: float = nan,
 ) -> Beat:
     return Beat(
         sample=0,
@@ -40,6 +41,7 @@ def a_beat(
         reference_corr=corr,
         wide=wide,
         decision_ms=250.0,
+        swing_uv=swing_uv,
     )
 
 

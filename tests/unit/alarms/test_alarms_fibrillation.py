@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from alarm_feed import Feed, engine, restarted
 
+from vitalwire_edge.alarms import AlarmConfig
+from vitalwire_edge.alarms.config import AtrialFibrillationConfig
 from vitalwire_edge.alarms.fibrillation import entropy_coefficient, is_fibrillation, unpredicted
 
 STEADY = 0.85
@@ -105,3 +107,25 @@ def test_fibrillation_clears_and_survives_a_restart():
     again.beats(regular(120))
     assert again.phases("atrial_fibrillation") == ["cleared"]
     assert again.last("atrial_fibrillation").alarm_id == feed.last("atrial_fibrillation").alarm_id
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fibrillation_is_said_once_it_has_lasted_thirty_seconds(seed):
+    feed = Feed(engine()).beats(regular(60, seed=seed))
+    feed.beats(irregular(150, mean_s=0.45, seed=seed))
+    raised = next(c for c in feed.changes if c.kind == "atrial_fibrillation")
+    assert raised.at_ns - raised.onset_ns >= 30e9
+    assert raised.at_ns - raised.onset_ns <= 45e9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_short_run_of_premature_beats_at_a_fast_rate_is_no_fibrillation(seed):
+    fast = np.random.default_rng(seed).normal(0.45, 0.008, 90)
+    run = irregular(28, mean_s=0.45, cv=0.22, seed=seed)
+
+    def said(config):
+        return Feed(engine(config=config)).beats(fast).beats(run).beats(fast).phases("atrial_fibrillation")
+
+    assert said(AlarmConfig()) == []
+    at_once = AtrialFibrillationConfig(confirm_s=0)
+    assert said(AlarmConfig(atrial_fibrillation=at_once)) == ["raised", "cleared"]

@@ -125,3 +125,58 @@ def test_the_pleth_pulse_takes_over_when_the_lead_is_off():
             feed.engine.on_vitals(T0 + round(feed.now_s * S), [(Code.PULSE_RATE, 35.0, ValueStatus.OK)])
         )
     assert said(feed)["extreme_bradycardia"] == ["raised"]
+
+
+def test_a_p_wave_that_is_taken_for_a_beat_does_not_double_the_rate():
+    feed = Feed(engine()).beats(STEADY)
+    feed.beats([0.6, 0.2] * 120)
+    assert said(feed) == {}
+    heart = HeartRate()
+    for i, rr in enumerate([0.8, *[0.6, 0.2] * 20]):
+        heart.add(rr, i * S)
+    assert heart.at(40 * S) == pytest.approx(75)
+
+
+@pytest.mark.parametrize("rr_s", [0.2, 0.23, 0.25, 0.3])
+def test_a_rate_as_fast_as_the_detector_goes_still_counts_every_beat(rr_s):
+    feed = Feed(engine()).beats(STEADY)
+    feed.beats([rr_s] * 60)
+    assert feed.phases("extreme_tachycardia")[:1] == ["raised"]
+    rates = HeartRate()
+    for i, rr in enumerate([0.8, *[rr_s] * 20]):
+        rates.add(rr, i * S)
+    assert rates.at(20 * S) == pytest.approx(60 / rr_s)
+
+
+def test_bigeminy_of_short_coupling_counts_twice():
+    heart = HeartRate()
+    for i, rr in enumerate([0.3, 0.5] * 12):
+        heart.add(rr, i * S)
+    assert heart.at(23 * S) == pytest.approx(150)
+
+
+def bigeminy(feed, *, swing_uv, pairs=40):
+    """A ventricular beat after each of the patient's own; its peak is no higher than the T wave it begins on."""
+    for _ in range(pairs):
+        feed.beats([1.4], uv=800, swing_uv=1000.0)
+        feed.beats([0.58], uv=-30, swing_uv=swing_uv, corr=0.1, width_ms=150, wide=True)
+
+
+def test_ventricular_beats_that_begin_on_a_t_wave_are_counted_by_their_swing():
+    feed = Feed(engine()).beats([1.0] * 40, uv=800, swing_uv=1000.0)
+    bigeminy(feed, swing_uv=900.0)
+    assert said(feed) == {}
+
+
+def test_what_is_no_qrs_does_not_cut_the_interval_around_it():
+    feed = Feed(engine()).beats([1.0] * 40, uv=800, swing_uv=1000.0)
+    bigeminy(feed, swing_uv=120.0)
+    assert said(feed)["extreme_bradycardia"][:1] == ["raised"]
+    raised = next(c for c in feed.changes if c.kind == "extreme_bradycardia")
+    assert raised.value == pytest.approx(60 / 1.98, abs=3)
+
+
+def test_swing_alone_never_ends_the_wait_for_a_qrs():
+    feed = Feed(engine()).beats([1.0] * 40, uv=800, swing_uv=1000.0)
+    feed.beats([0.8] * 10, uv=40, swing_uv=900.0)
+    assert feed.phases("asystole") == ["raised"]

@@ -12,7 +12,9 @@ from vitalwire_edge.signal.beats import (
     beat_window,
     in_own_scale,
     qrs_correlation,
+    qrs_swing_uv,
     qrs_width_ms,
+    r_amplitude_uv,
 )
 
 
@@ -151,3 +153,14 @@ def test_width_grows_with_the_qrs() -> None:
 
 def test_scale_is_the_patients_own() -> None:
     np.testing.assert_allclose(in_own_scale(bump(3, 500), 500.0), bump(3, 1.0), atol=1e-5)
+
+
+def test_a_beat_that_begins_on_a_t_wave_swings_although_its_peak_has_no_amplitude() -> None:
+    i = np.arange(400)
+    t_wave = 600 * np.exp(-0.5 * ((i - 178) / 12) ** 2)
+    ecg = (t_wave + 600 * np.exp(-0.5 * ((i - 205) / 4) ** 2)).astype(np.float32)
+    assert abs(r_amplitude_uv(ecg, 205)) < 200
+    assert qrs_swing_uv(ecg, 205) > 400
+    assert qrs_swing_uv(np.full(400, 70, dtype=np.float32), 205) == 0
+    ecg[212] = np.nan
+    assert np.isnan(qrs_swing_uv(ecg, 205))
