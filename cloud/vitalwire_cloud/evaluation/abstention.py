@@ -43,13 +43,14 @@ def quality(
     rows = [_row("clean", found, lambda record: record.ecg_uv, metrics)]
     advance("clean")
     for kind in KINDS:
-        noise_uv = records.noise(noise, kind, fs_hz=found[0].fs_hz)
         for snr in SNRS_DB:
             rows.append(
                 _row(
                     f"{kind}{snr}",
                     found,
-                    lambda record, uv=noise_uv, db=snr: with_noise(record, uv, db),  # type: ignore[misc]
+                    lambda record, of=kind, db=snr: with_noise(  # type: ignore[misc]
+                        record, records.noise(noise, of, fs_hz=record.fs_hz), db
+                    ),
                     metrics,
                 )
             )

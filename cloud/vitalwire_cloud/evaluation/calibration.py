@@ -59,8 +59,11 @@ class Alerted:
     @property
     def hits(self) -> int:
         """Alerts that contain at least one V, be it the beat that was flagged, up to `MATCH_S` after its annotation."""
-        starts = np.array([alert.at_s for alert in self.alerts])
-        return int(sum(((self.v_s >= at - MATCH_S) & (self.v_s < at + ALERT_S)).any() for at in starts))
+        return sum(self.holds_v(alert) for alert in self.alerts)
+
+    def holds_v(self, alert: Alert) -> bool:
+        """Whether an alert contains a V."""
+        return bool(((self.v_s >= alert.at_s - MATCH_S) & (self.v_s < alert.at_s + ALERT_S)).any())
 
     @property
     def wanted(self) -> int:
@@ -142,8 +145,7 @@ def calibration(
     paths = {path.name: path for path in records.paths(data, paced=False, names=names)}
     advance = steps(len(paths))
     patients = load_folder(data, cache=cache, names=list(paths), to_learn=model is None)
-    noises = {} if noise is None else {kind: records.noise(noise, kind) for kind, _ in NOISES}
-    conditions = ["clean", *(f"{kind}{db:.0f}" for kind, db in NOISES if kind in noises)]
+    conditions = ["clean", *(f"{kind}{db:.0f}" for kind, db in NOISES if noise is not None)]
     every: dict[tuple[str, bool], list[Alerted]] = {(c, on): [] for c in conditions for on in (True, False)}
     priorities: Counter[str] = Counter()
     seen: dict[str, Recorded] = {}
@@ -154,7 +156,7 @@ def calibration(
                 c.priority for c in alarms_of(record.ecg_uv, record.fs_hz) if c.phase == "raised"
             )
             for condition in conditions:
-                heard = record if condition == "clean" else _noisy(record, condition, noises)
+                heard = record if noise is None or condition == "clean" else _noisy(record, condition, noise)
                 found = detections(heard)
                 for on in (True, False):
                     score = scored_by(found, judge.by, abstain=on)[ALERT]
@@ -174,9 +176,10 @@ def _judges(
     return [Judge(gateway_scorer(model.scorer), patients, [], model.scorer.threshold)]
 
 
-def _noisy(record: Recorded, condition: str, noises: dict[str, NDArray[np.float64]]) -> Recorded:
+def _noisy(record: Recorded, condition: str, noise: Path) -> Recorded:
     kind, db = next((k, db) for k, db in NOISES if f"{k}{db:.0f}" == condition)
-    return replace(record, ecg_uv=with_noise(record, noises[kind], db))
+    noise_uv = records.noise(noise, kind, fs_hz=record.fs_hz)
+    return replace(record, ecg_uv=with_noise(record, noise_uv, db))
 
 
 def _outcome(
@@ -254,7 +257,7 @@ def _false(clean: Sequence[Alerted], seen: dict[str, Recorded]) -> tuple[Strip, 
         (alert.score - alert.threshold, each.record, alert)
         for each in clean
         for alert in each.alerts
-        if not ((each.v_s >= alert.at_s) & (each.v_s < alert.at_s + ALERT_S)).any()
+        if not each.holds_v(alert)
     ]
     strips = []
     for _, name, alert in sorted(wrong, key=lambda item: -item[0])[:_WORST]:

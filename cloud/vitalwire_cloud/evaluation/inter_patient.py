@@ -45,7 +45,7 @@ from vitalwire_cloud.evaluation.report import (
     meets,
     silent,
 )
-from vitalwire_cloud.train.dataset import Patient, first_leads, load_folder
+from vitalwire_cloud.train.dataset import NoRecordError, Patient, first_leads, load_folder
 from vitalwire_edge.inference.features import CONTEXT
 
 BAR: Final = {"auc": 0.98, "ap": 0.88, "auc_S": 0.96, "auc_V": 0.997, "auc_record_median": 0.99}
@@ -144,6 +144,10 @@ def _outcome(
     model: JudgedModel | None,
     folder: dict[str, Path],
 ) -> Outcome:
+    if not any(each.label.size for each in gathered.ours):
+        raise NoRecordError(
+            f"no beat of the records of {data} comes after the first five minutes: give longer ones"
+        )
     found = metrics(gathered.ours, UNLABELLED) | _detected(gathered.ours_detected, UNLABELLED)
     found |= without(gathered.ours, FUSION_RECORD, UNLABELLED)
     labelled = metrics(gathered.ours) | _detected(gathered.ours_detected)

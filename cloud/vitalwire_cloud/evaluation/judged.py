@@ -13,7 +13,7 @@ from vitalwire_edge.inference import container
 from vitalwire_edge.inference.artifact import MANIFEST, PARAMETERS, RUNTIMES, Host, Manifest, sha256
 from vitalwire_edge.inference.beat_model import BeatScorer, ModelParametersError
 from vitalwire_edge.inference.container import ContainerError
-from vitalwire_edge.inference.runtime import ModelFileError, RuntimeMissingError, load
+from vitalwire_edge.inference.runtime import LoadedModel, ModelFileError, RuntimeMissingError, load
 from vitalwire_edge.inference.score import FeatureVersionError, ScoreParameters
 from vitalwire_edge.inference.sequence import SequenceWeightsError
 
@@ -31,12 +31,15 @@ class JudgedModel:
     Attributes:
         title: name, version and identity, to print.
         learned_from: records with the SHA-256 of each, after its card; empty where the card does not say.
-        size: bytes of the model file and of the sequence model's weights.
+        size: bytes of the model file and of what else has weights.
+        network, parameters: the model file alone, and the constants around it.
 
     """
 
     title: str
     scorer: BeatScorer
+    network: LoadedModel
+    parameters: ScoreParameters
     learned_from: dict[str, str]
     size: int
 
@@ -73,15 +76,17 @@ def judged_artifact(data: bytes, name: str) -> JudgedModel:
             raise JudgedModelError(f"{name}: {', '.join(off)} is not what its manifest says")
         model = _variant(manifest, parts)
         scorer = scorer_of(model[1], model[0], parts[PARAMETERS])
-        weights = msgspec.json.decode(parts[PARAMETERS], type=ScoreParameters).sequence
+        parameters = msgspec.json.decode(parts[PARAMETERS], type=ScoreParameters)
     except (ContainerError, msgspec.MsgspecError, KeyError) as error:
         raise JudgedModelError(f"{name} is no model artifact: {error}") from error
     identity = sha256(parts[MANIFEST])[:12]
     return JudgedModel(
         title=f"{manifest.name} {manifest.version} ({identity}) in int8",
         scorer=scorer,
+        network=load(model[1], model[0]),
+        parameters=parameters,
         learned_from=records_of_card(parts[manifest.card]),
-        size=len(model[1]) + weights.bytes,
+        size=len(model[1]) + parameters.bytes,
     )
 
 

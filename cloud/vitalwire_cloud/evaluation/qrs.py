@@ -299,10 +299,10 @@ def _noise(
 ) -> dict[str, Metrics]:
     rows: dict[str, Metrics] = {name: {} for name in detectors}
     for kind in KINDS:
-        noise_uv = records.noise(folder, kind, fs_hz=found[0].fs_hz)
         for snr in SNRS_DB:
             totals = dict.fromkeys(detectors, DetectionScore())
             for record in found:
+                noise_uv = records.noise(folder, kind, fs_hz=record.fs_hz)
                 ecg, where = with_noise(record, noise_uv, snr), noisy_part(record)
                 for name, run in detectors.items():
                     totals[name] += score(record, run(ecg, record.fs_hz), where)

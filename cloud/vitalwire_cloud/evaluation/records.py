@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -125,6 +126,7 @@ def noisy_spans(note: wfdb.Annotation, channel: int, end: int) -> tuple[tuple[in
     return tuple((at, to) for (at, subtype), to in zip(changes, until, strict=True) if subtype & marks)
 
 
+@lru_cache(maxsize=6)
 def noise(folder: Path, kind: str, *, fs_hz: float | None = None) -> NDArray[np.float64]:
     """First channel of a noise record (`bw`, `ma`, `em`) in microvolts, at a rate if given. Raises `NoRecordError`."""
     if not (folder / f"{kind}.hea").is_file():

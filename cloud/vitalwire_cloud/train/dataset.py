@@ -149,8 +149,8 @@ class Lead:
 def read_lead(path: Path, lead: int, *, seconds: float | None = None) -> Lead:
     """Read a lead of a record (path without suffix): 0 is its first channel that is an ECG.
 
-    With `seconds` only its beginning. Raises `NoRecordError`, which names the record, also where a file of it is missing
-    or damaged.
+    With `seconds` only its beginning. Raises `NoRecordError`, which names the record, also where a file of it is
+    missing or damaged.
     """
     try:
         header = wfdb.rdheader(str(path))

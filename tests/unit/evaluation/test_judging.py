@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import wfdb
 
-from vitalwire_cloud.evaluation import news2_table
+from vitalwire_cloud.evaluation import calibration, news2_table
 from vitalwire_cloud.evaluation.beats import SCORE, Scored, metrics
 from vitalwire_cloud.evaluation.calibration import Alerted, figures
 from vitalwire_cloud.evaluation.detected import Detections, end_to_end
@@ -114,7 +115,27 @@ def test_an_alert_counts_when_a_v_lies_within_its_thirty_seconds():
 
 
 def test_an_alert_holds_the_beat_that_raised_it_though_its_peak_is_found_after_its_annotation():
-    assert alerted([10.1, 600.0], [10.0, 599.8]).hits == 1
+    each = alerted([10.1, 600.0], [10.0, 599.8])
+    assert each.hits == 1
+    heard = record(1800.0)
+    assert [strip.title for strip in calibration._false([each], {"r": heard})] == [
+        "record r at 600 s: alert without V"
+    ]
+
+
+def test_recorded_noise_is_heard_at_the_rate_of_the_record(tmp_path):
+    seconds = np.arange(360 * 400) / 360
+    wave_mv = np.stack((np.sin(2 * np.pi * 5 * seconds), np.zeros(seconds.size)), axis=1)
+    wfdb.wrsamp(
+        "em", fs=360, units=["mV", "mV"], sig_name=["a", "b"], p_signal=wave_mv, fmt=["16", "16"],
+        write_dir=str(tmp_path),
+    )  # fmt: skip
+    beats = np.arange(1, 599) * int(FS)
+    plain = replace(record(sample=beats, symbol=["N"] * beats.size), ecg_uv=np.zeros(60000, np.float32))
+    plain.ecg_uv[beats] = 1000
+    noisy = calibration._noisy(plain, "em12", tmp_path).ecg_uv - plain.ecg_uv
+    spectrum = np.abs(np.fft.rfft(noisy[int(300 * FS) : int(400 * FS)]))
+    assert np.fft.rfftfreq(int(100 * FS), 1 / FS)[int(spectrum.argmax())] == pytest.approx(5.0, abs=0.05)
 
 
 def test_alerts_too_close_break_the_budget():

@@ -98,6 +98,8 @@ def test_the_artifact_is_timed_and_weighed(slices, tmp_path):
     report = figures(out)
     assert 10_000 < report["metrics"]["bytes"] <= 180_000
     assert 0 < report["metrics"]["p50_us"] <= report["metrics"]["p99_us"]
+    # The network alone, as without --model; the whole score beside it.
+    assert report["metrics"]["p50_us"] < report["metrics"]["whole_p50_us"]
     assert "d_auc" not in report["bar"]
 
 
@@ -169,7 +171,13 @@ def test_what_cannot_be_written_or_run_is_said_before_anything_runs(slices, tmp_
 
 
 @pytest.mark.parametrize("seconds", [3, 45])
-@pytest.mark.parametrize("protocol", ["anomaly --protocol beatgan", "ectopy", "hrv", "qrs"])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        *("anomaly --protocol beatgan", "anomaly --model shipped", "int8 --model shipped"),
+        *("calibration --model shipped", "ectopy", "hrv", "qrs"),
+    ],
+)
 def test_a_record_too_short_to_judge_is_no_crash(slices, tmp_path, protocol, seconds):
     whole = wfdb.rdrecord(str(slices / "beats" / "119"), sampto=seconds * 360)
     wfdb.wrsamp(
