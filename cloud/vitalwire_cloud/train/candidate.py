@@ -118,8 +118,9 @@ def card(run: dict[str, Any], figures: Sequence[Path], page: bytes | None = None
         "model": "conditional variational autoencoder of normal beats, and a recurrent model of a patient's course",
         "use": "ranks beats of one ECG lead by how unlike the patient's normal beats they are; not a diagnosis",
         "limits": "adults, no paced rhythm; lethal rhythms are detected by rules, never by this model",
-        "selection": "fitted on normal beats only; the form of the score was picked among about forty after seeing "
-        "labelled, cross-validated figures on the same patients, so the figures below flatter it",
+        "selection": "networks fitted on normal beats only, a head on simulated ectopy, another on labels too where "
+        "there were any; the form of the score was picked among some dozens after seeing labelled, cross-validated "
+        "figures on the same patients, so the figures below flatter it",
         "training": run | _provenance(run),
         "figures": [msgspec.to_builtins(_figures(path)) for path in figures],
         **link,
