@@ -45,7 +45,7 @@ from vitalwire_cloud.evaluation.report import (
     meets,
     silent,
 )
-from vitalwire_cloud.train.dataset import NoRecordError, Patient, first_leads, load_folder
+from vitalwire_cloud.train.dataset import NoRecordError, Patient, as_recorded, first_leads, load_folder
 from vitalwire_edge.inference.features import CONTEXT
 
 BAR: Final = {"auc": 0.98, "ap": 0.88, "auc_S": 0.96, "auc_V": 0.997, "auc_record_median": 0.99}
@@ -76,7 +76,7 @@ _AROUND_S: Final = 3.0
 
 
 def floor_scorer(train: Sequence[Patient], seed: int) -> Scorer:
-    """The protocol's floor: a mixture of eight Gaussians over 18 context features of normal beats."""
+    """The protocol's floor: a mixture of eight Gaussians over 18 context features of normal beats of both leads."""
     at = [CONTEXT.index(name) for name in FLOOR_FEATURES]
     known = np.concatenate([p.context[p.normal] for p in train])[:, at].astype(np.float64)
     centre, width = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-3)
@@ -118,7 +118,7 @@ def inter_patient(
     gathered = _Gathered([], [], [], [])
     by = _judged(model, patients) if model is not None else judges(patients, seed=seed, epochs=epochs)
     for judge in by:
-        floor = floor_scorer(judge.train, seed) if judge.train else None
+        floor = floor_scorer(as_recorded(judge.train), seed) if judge.train else None
         for patient in judge.patients:
             record = records.read(folder[patient.record])
             found = detections(record)

@@ -25,7 +25,7 @@ from vitalwire_edge.signal.chain import BeatWindow
 from vitalwire_edge.signal.filters import LOOK_AHEAD, MonitorFilter
 from vitalwire_edge.signal.resample import ResamplerBank
 
-CACHE_VERSION: Final = 3
+CACHE_VERSION: Final = 4
 PACED: Final = frozenset({"102", "104", "107", "217"})
 
 DS1: Final = (

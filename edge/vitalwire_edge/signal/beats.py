@@ -36,6 +36,14 @@ GUARD_BEATS: Final = 600
 """Beats in a row that are not the patient's own before they are believed to have become so: three minutes of
 ventricular tachycardia at 180 a minute do not move the reference, a new bundle branch block at 70 does in nine."""
 
+UNUSUAL_RATIO: Final = 4.0
+UNUSUAL_SHARE: Final = 0.12
+"""A beat whose residual (root mean square over the window) exceeds `UNUSUAL_RATIO` times the reference's own spread and
+this share of its QRS is unlike the patient's beats of late, be its QRS as narrow as theirs: most normal beats stay
+within twice the spread. A slow ventricular rhythm may be told by no more than that."""
+UNUSUAL_BEATS: Final = 100
+"""Such beats in a row before they are believed: a minute or so after the patient turned over."""
+
 _LEVEL_FROM: Final = BEFORE - 30
 _LEVEL_TO: Final = BEFORE - 15
 _MIN_SCALE_UV: Final = 20.0
@@ -296,6 +304,33 @@ def _is_foreign(window: NDArray[np.float32], own: NDArray[np.float32], own_width
     return bool(qrs_correlation(window, BEFORE, own) < UNLIKE)
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _is_unusual(
+    window: NDArray[np.float32], own: NDArray[np.float32], spread: NDArray[np.float32], scale_uv: float
+) -> bool:
+    """Whether the window differs from the patient's own beat much more than those of late differ among themselves."""
+    residual = 0.0
+    usual = 0.0
+    for i in range(window.size):
+        residual += (window[i] - own[i]) ** 2
+        usual += spread[i] ** 2
+    limit = max(UNUSUAL_RATIO**2 * usual, UNUSUAL_SHARE**2 * scale_uv**2 * window.size)
+    return bool(residual > limit)
+
+
+class _Doubt:
+    """What is not believed until it has come so many times in a row; a time that it does not takes back one."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self._count = 0
+
+    def holds(self, happened: bool) -> bool:
+        """Whether it happened and is still not believed."""
+        self._count = self._count + 1 if happened else max(0, self._count - 1)
+        return happened and self._count <= self._times
+
+
 class Reference(msgspec.Struct, frozen=True):
     """A patient's reference beat at one moment.
 
@@ -318,12 +353,13 @@ class RunningReference:
 
     The mean of the half of the last 80 beats closest to their own point-wise median, so ectopy does not enter it as
     long as it is the minority. Once it knows the patient, wide beats unlike it are not even among the 80, so that a
-    long run of them does not take it over. Memory and time per beat are fixed.
+    long run of them does not take it over, nor for a while are others far from it. Memory and time per beat are fixed.
     """
 
     def __init__(self) -> None:
         self._width_ms = float("nan")
-        self._kept_out = 0
+        self._foreign = _Doubt(GUARD_BEATS)
+        self._unusual = _Doubt(UNUSUAL_BEATS)
         self._beats = np.zeros((REFERENCE_BEATS, WINDOW), dtype=np.float32)
         self._ordered = np.zeros((WINDOW, REFERENCE_BEATS), dtype=np.float32)
         self._count = 0
@@ -353,13 +389,14 @@ class RunningReference:
             self._width_ms = width_ms
 
     def _keeps_out(self, window_uv: NDArray[np.float32]) -> bool:
-        if self._current is None or self._count < GUARDED_FROM:
+        own = self._current
+        if own is None or self._count < GUARDED_FROM:
             return False
-        if not _is_foreign(window_uv, self._current.beat_uv, self._width_ms):
-            self._kept_out = max(0, self._kept_out - 1)
-            return False
-        self._kept_out += 1
-        return self._kept_out <= GUARD_BEATS
+        foreign = _is_foreign(window_uv, own.beat_uv, self._width_ms)
+        held = self._foreign.holds(foreign)
+        if foreign:
+            return held
+        return self._unusual.holds(_is_unusual(window_uv, own.beat_uv, own.spread_uv, own.scale_uv))
 
     def snapshot(self) -> NDArray[np.float32]:
         """Return the stored windows (n, WINDOW), oldest first, for `restore` after a restart."""

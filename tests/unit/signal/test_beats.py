@@ -7,6 +7,7 @@ from vitalwire_edge.signal.beats import (
     GUARD_BEATS,
     REFERENCE_BEATS,
     REFERENCE_MIN_BEATS,
+    UNUSUAL_BEATS,
     WINDOW,
     RunningReference,
     beat_window,
@@ -93,13 +94,29 @@ def test_wide_beats_that_stay_become_the_patients_own() -> None:
     assert np.abs(beat_uv - bump(12, -1800)).max() < 20
 
 
-def test_other_beats_that_are_not_wide_become_the_patients_own_at_once() -> None:
+@pytest.mark.parametrize(
+    ("beats", "believed"), [(UNUSUAL_BEATS, False), (UNUSUAL_BEATS + REFERENCE_BEATS, True)]
+)
+def test_other_beats_that_are_not_wide_become_the_patients_own_after_a_while(
+    beats: int, believed: bool
+) -> None:
     rng = np.random.default_rng(4)
     reference, _ = own_and_foreign(0)
-    for _ in range(REFERENCE_BEATS):
+    for _ in range(beats):
         reference.add(bump(3, -700) + rng.normal(0, 10, WINDOW).astype(np.float32))
     assert reference.current is not None
-    assert np.abs(reference.current.beat_uv - bump(3, -700)).max() < 20
+    own = bump(3, -700) if believed else bump(3)
+    assert np.abs(reference.current.beat_uv - own).max() < 20
+
+
+def test_beats_that_grow_little_by_little_are_the_patients_own() -> None:
+    rng = np.random.default_rng(5)
+    reference, _ = own_and_foreign(0)
+    for height_uv in np.linspace(1000, 1600, 600):
+        reference.add(bump(3, height_uv) + rng.normal(0, 10, WINDOW).astype(np.float32))
+    assert reference.current is not None
+    assert reference.current.count == 660
+    assert reference.current.scale_uv > 1500
 
 
 def test_there_is_no_reference_before_enough_beats() -> None:
