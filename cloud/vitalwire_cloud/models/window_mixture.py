@@ -5,10 +5,14 @@ one shared subspace: a window is its components plus the log energy that they le
 
 How many components and Gaussians there are is chosen without any abnormal beat: by how well normal beats held out are
 told from the same beats distorted at random (stretched in time, another beat laid over them, or spliced with another).
+Of Gaussians there are the fewest that do so within one standard error of the best number (Breiman et al.,
+"Classification and Regression Trees", 1984): on which side of a tie a machine's rounding falls shall not matter.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -67,7 +71,7 @@ class WindowMixture:
 
 
 def chosen_form(windows: Floats, *, seed: int) -> Form:
-    """The form that tells held-out normal windows from their distortions best: components first, then Gaussians."""
+    """The form that tells held-out normal windows from their distortions: components first, then Gaussians."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(windows.shape[0])
     held, train = windows[order[: order.size // 4]], windows[order[order.size // 4 :]]
@@ -80,11 +84,21 @@ def chosen_form(windows: Floats, *, seed: int) -> Form:
 
     first = {form: quality(form) for form in (Form(q, _FIRST_GAUSSIANS) for q in COMPONENTS)}
     best = max(first, key=first.__getitem__)
-    others = {
-        form: quality(form) for form in (Form(best.components, k) for k in GAUSSIANS if k != _FIRST_GAUSSIANS)
-    }
-    every = first | others
-    return max(every, key=every.__getitem__)
+    others = (Form(best.components, k) for k in GAUSSIANS if k != _FIRST_GAUSSIANS)
+    return simplest({best: first[best]} | {form: quality(form) for form in others}, held.shape[0])
+
+
+def simplest(quality: Mapping[Form, float], count: int) -> Form:
+    """The form of fewest Gaussians whose AUC (over `count` of each kind) is within a standard error of the best."""
+    best = max(quality.values())
+    enough = best - auc_error(best, count)
+    return min((form for form, auc in quality.items() if auc >= enough), key=lambda form: form.gaussians)
+
+
+def auc_error(auc: float, count: int) -> float:
+    """Standard error of an AUC over `count` of each kind, after Hanley & McNeil (Radiology 143, 1982)."""
+    one, other = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    return sqrt((auc * (1 - auc) + (count - 1) * (one + other - 2 * auc**2)) / count**2)
 
 
 def distorted(windows: Floats, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from vitalwire_cloud.evaluation.detected import Detections, end_to_end
 from vitalwire_cloud.evaluation.evidence import NotEvaluatedError, evaluation
 from vitalwire_cloud.evaluation.records import Recorded
 from vitalwire_cloud.evaluation.report import meets
-from vitalwire_cloud.models.window_mixture import WindowMixture, chosen_form
+from vitalwire_cloud.models.window_mixture import Form, WindowMixture, auc_error, chosen_form, simplest
 from vitalwire_cloud.train.dataset import Patient
 from vitalwire_cloud.train.joining import best_threshold
 from vitalwire_edge.inference.calibration import Alert
@@ -194,6 +194,18 @@ def test_a_wrong_boundary_would_be_found(monkeypatch):
 
     monkeypatch.setattr(news2_table, "news2", shifted)
     assert news2_table.check()[1]
+
+
+def test_of_forms_that_do_as_well_the_simplest_is_taken():
+    few, some, many = (Form(20, gaussians) for gaussians in (32, 64, 128))
+    assert simplest({some: 0.9538, few: 0.9506, many: 0.9544}, 9162) == some
+    assert simplest({some: 0.9538, few: 0.9506, many: 0.9738}, 9162) == many
+    assert simplest({some: 0.9538, few: 0.9506, many: 0.9544}, 100) == few
+
+
+def test_the_error_of_an_auc_is_that_of_the_paper():
+    # Hanley & McNeil 1982, table II: an area of .893 over 51 and 58 cases has .032; with 54 of each about the same.
+    assert auc_error(0.893, 54) == pytest.approx(0.032, abs=0.001)
 
 
 def test_the_form_of_the_window_mixture_is_chosen_from_normal_windows_alone():
