@@ -204,7 +204,7 @@ def test_of_forms_that_do_as_well_the_simplest_is_taken():
 
 
 def test_the_error_of_an_auc_is_that_of_the_paper():
-    # The example of Hanley & McNeil 1982: an area of .893 over 51 and 58 cases has .032; with 54 of each about the same.
+    # The example there: an area of .893 over 51 and 58 cases has .032; with 54 of each it is about the same.
     assert auc_error(0.893, 54) == pytest.approx(0.032, abs=0.001)
 
 
