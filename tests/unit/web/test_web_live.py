@@ -167,9 +167,11 @@ class Reader(threading.Thread):
         self.socket = socket
         self.blocks: list[int] = []
         self.lost = 0
+        self.greeted = threading.Event()
 
     def run(self) -> None:
         for message in self.socket:
+            self.greeted.set()
             if isinstance(message, bytes):
                 frame, _, blocks = unpack(message)
                 self.blocks += [block.start_ns for _, block in blocks]
@@ -185,6 +187,9 @@ def test_a_page_that_does_not_confirm_costs_a_bounded_queue_and_nobody_else_anyt
         with connect(address, compression=None) as slow, connect(address, compression=None) as good:
             reader = Reader(good)
             reader.start()
+            # What is published before a page is greeted may be published before it is heard.
+            slow.recv(timeout=10)
+            assert reader.greeted.wait(10)
             total = 3 * QUEUE_EVENTS
             began_s = time.monotonic()
             pause = threading.Event()
